@@ -1,0 +1,61 @@
+package broker
+
+import (
+	"strings"
+
+	"github.com/redrive-dev/redrive/failure"
+)
+
+// Names are the logical names of the queues of one subscription. An adapter
+// maps them to what its broker allows with a function of its own.
+type Names struct {
+	Source, Group string
+	// Retry, DeadLetter and Replay are the subscription's queues.
+	Retry, DeadLetter, Replay string
+}
+
+// NamesFor returns the names of a subscription: <source>.retry, <source>.dlq and
+// <source>.replay for the default group, <source>--<group>.retry and so on for
+// any other. A "--" inside source or group is escaped, so no two
+// subscriptions share a name.
+func NamesFor(source, group string) Names {
+	if group == "" {
+		group = DefaultGroup
+	}
+	base := EscapeName(source)
+	if group != DefaultGroup {
+		base += "--" + EscapeName(group)
+	}
+	return Names{
+		Source: source, Group: group,
+		Retry:      base + ".retry",
+		DeadLetter: base + ".dlq",
+		Replay:     base + ".replay",
+	}
+}
+
+// Quarantine returns the name of the quarantine of a category,
+// <source>.dlq.quarantine.<category>.
+func (n Names) Quarantine(c failure.Category) string {
+	return n.DeadLetter + ".quarantine." + c.String()
+}
+
+// EscapeName makes a source or group safe to be joined with "--": a dash that
+// touches another dash or an end of the name becomes "_2d", and an underscore
+// that two hexadecimal digits follow becomes "_5f". It is injective.
+func EscapeName(name string) string {
+	var b strings.Builder
+	for i := range len(name) {
+		switch c := name[i]; {
+		case c == '-' && (i == 0 || i == len(name)-1 || name[i-1] == '-' || name[i+1] == '-'):
+			b.WriteString("_2d")
+		case c == '_' && i+2 < len(name) && isHex(name[i+1]) && isHex(name[i+2]):
+			b.WriteString("_5f")
+		default:
+			b.WriteByte(c)
+		}
+	}
+	return b.String()
+}
+
+func isHex(c byte) bool { return '0' <= c && c <= '9' || 'a' <= c && c <= 'f' }
