@@ -243,4 +243,5 @@ const (
 	KindRetry      QueueKind = "retry"
 	KindDeadLetter QueueKind = "dead-letter"
 	KindQuarantine QueueKind = "quarantine"
+	KindReplay     QueueKind = "replay"
 )

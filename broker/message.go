@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"bytes"
 	"time"
 )
 
@@ -41,6 +42,30 @@ func (m *Message) Header(name string) ([]byte, bool) {
 		}
 	}
 	return nil, false
+}
+
+// Clone returns a copy that shares no memory with m. Nil stays nil and empty
+// stays empty.
+func (m *Message) Clone() Message {
+	c := *m
+	c.Key = bytes.Clone(m.Key)
+	c.Body = bytes.Clone(m.Body)
+	c.Envelope = bytes.Clone(m.Envelope)
+	c.Headers = CloneHeaders(m.Headers)
+	c.Control = CloneHeaders(m.Control)
+	return c
+}
+
+// CloneHeaders returns a copy that shares no memory with headers, nil for nil.
+func CloneHeaders(headers []Header) []Header {
+	if headers == nil {
+		return nil
+	}
+	out := make([]Header, len(headers))
+	for i, h := range headers {
+		out[i] = Header{Name: h.Name, Value: bytes.Clone(h.Value)}
+	}
+	return out
 }
 
 // Names of the headers that redrive puts on messages. They are public: changing

@@ -40,6 +40,26 @@ func (n Names) Quarantine(c failure.Category) string {
 	return n.DeadLetter + ".quarantine." + c.String()
 }
 
+// KindOf tells from a logical name what a queue is for: ".retry", ".dlq",
+// ".replay" and ".dlq.quarantine.<category>" at the end of a name mean what
+// [NamesFor] means by them, every other name is a source.
+func KindOf(queue string) QueueKind {
+	if head, category, ok := strings.Cut(queue, ".dlq.quarantine."); ok && head != "" {
+		if c, err := failure.ParseCategory(category); err == nil && c != failure.None {
+			return KindQuarantine
+		}
+	}
+	switch {
+	case strings.HasSuffix(queue, ".retry"):
+		return KindRetry
+	case strings.HasSuffix(queue, ".dlq"):
+		return KindDeadLetter
+	case strings.HasSuffix(queue, ".replay"):
+		return KindReplay
+	}
+	return KindSource
+}
+
 // EscapeName makes a source or group safe to be joined with "--": a dash that
 // touches another dash or an end of the name becomes "_2d", and an underscore
 // that two hexadecimal digits follow becomes "_5f". It is injective.
