@@ -125,7 +125,6 @@ func (b *Budget) Attempt(now time.Time) {
 	defer b.mu.Unlock()
 	b.advance(now)
 	b.empty = b.empty.Add(-b.deposit)
-	b.limit(now)
 }
 
 // Reserve takes one token and returns how long to wait until it exists, zero if
@@ -170,11 +169,7 @@ func (b *Budget) advance(now time.Time) {
 	case back < 0:
 		b.last = now
 	}
-	b.limit(now)
-}
-
-// limit spills what does not fit into the bucket.
-func (b *Budget) limit(now time.Time) {
+	// What does not fit into the bucket is spilt.
 	if full := now.Add(-b.depth); b.empty.Before(full) {
 		b.empty = full
 	}

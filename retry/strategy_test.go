@@ -133,6 +133,25 @@ func TestNoOverflowAtAnyAttempt(t *testing.T) {
 	}
 }
 
+func TestLongestDurations(t *testing.T) {
+	const longest = time.Duration(math.MaxInt64)
+	for _, tc := range []struct {
+		name     string
+		s        retry.Strategy
+		previous time.Duration
+	}{
+		{"exponential", retry.Strategy{Jitter: retry.NoJitter, Base: longest}, 0},
+		{"linear", retry.Strategy{Backoff: retry.Linear, Jitter: retry.NoJitter, Base: longest}, 0},
+		{"equal", retry.Strategy{Jitter: retry.Equal, Base: longest}, 0},
+		{"random", retry.Strategy{Jitter: retry.Random, Base: longest}, 0},
+		{"decorrelated", retry.Strategy{Jitter: retry.Decorrelated, Base: 1, Max: longest}, longest / 2},
+	} {
+		if got := tc.s.Delay(1, tc.previous, &extremes{}); got < longest-1 {
+			t.Errorf("%s: the largest draw is %v, want %v", tc.name, got, longest)
+		}
+	}
+}
+
 func TestJitterRanges(t *testing.T) {
 	const v = 800 * time.Millisecond // of the zero formula after attempt 4
 	r := fixedRand()
