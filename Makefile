@@ -1,0 +1,55 @@
+# Everything here is a short name for a command that can also be typed. Only Go
+# is needed for demo and test.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## Show this list
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: ## Start redrive with embedded broker and store, and failing messages
+	go run ./server/cmd/redrive demo
+
+.PHONY: test
+test: ## Test both modules
+	go test work
+
+.PHONY: test-full
+test-full: ## The same tests with large counts and the race detector (needs a C compiler)
+	REDRIVE_FULL=1 go test -race -timeout 90m work
+
+.PHONY: lint
+lint: ## go vet and golangci-lint (built once, into the user's cache)
+	go vet work
+	tools/lint
+
+.PHONY: bench
+bench: ## Run the benchmarks of both modules
+	go test -run '^$$' -bench . -benchmem work
+
+.PHONY: fuzz
+fuzz: ## Fuzz every target, FUZZ_SECONDS in all (default 240)
+	tools/fuzz "$${FUZZ_SECONDS:-240}"
+
+.PHONY: fmt
+fmt: ## Format the Go files
+	tools/lint fmt
+
+.PHONY: generate
+generate: ## Make the generated files anew
+	go generate work
+
+.PHONY: tidy
+tidy: ## Bring go.mod and go.sum of every module in order
+	tools/tidy
+
+.PHONY: cross
+cross: ## Build for Linux, macOS and Windows on amd64 and arm64
+	tools/cross
+
+.PHONY: ci
+ci: ## What has to pass before a change is merged
+	.ci/run
