@@ -1,0 +1,250 @@
+package natstest
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Options say how the server runs. The zero value is a server with the default
+// sync interval and no limits.
+type Options struct {
+	// SyncAlways makes the server sync to disk before it confirms.
+	SyncAlways bool
+	// MaxStore limits the bytes that JetStream may store, 0 for no limit.
+	MaxStore int64
+	// MaxPayload is the largest message in bytes, 0 for the server's 1 MiB.
+	MaxPayload int
+}
+
+// Server is a nats-server process. Its methods fail the test on trouble and
+// are for the test's own goroutines.
+type Server struct {
+	// URL is where clients connect, without credentials.
+	URL string
+	// Token is the token that clients present.
+	Token string
+
+	tb     testing.TB
+	binary string
+	config string
+	port   int
+
+	mu     sync.Mutex
+	cmd    *exec.Cmd
+	exited chan struct{}
+	output *lockedBuffer
+}
+
+// Start runs a server with JetStream on a free loopback port and a data
+// directory of its own. It ends with the test.
+func Start(tb testing.TB, options Options) *Server {
+	tb.Helper()
+	s := &Server{tb: tb, binary: Binary(tb), Token: "natstest-token", output: &lockedBuffer{}}
+	// A port found free can be taken before the server listens; three tries make
+	// that harmless.
+	for range 3 {
+		s.port = freePort(tb)
+		s.URL = fmt.Sprintf("nats://127.0.0.1:%d", s.port)
+		s.config = writeConfig(tb, s.port, s.Token, options)
+		if s.launch() == nil {
+			break
+		}
+	}
+	tb.Cleanup(s.stop)
+	s.awaitReady()
+	return s
+}
+
+// Kill ends the server with SIGKILL and returns when it is gone.
+func (s *Server) Kill() {
+	s.tb.Helper()
+	s.stop()
+}
+
+// Restart starts a killed server on the same port and data and returns when it
+// answers.
+func (s *Server) Restart() {
+	s.tb.Helper()
+	if err := s.launch(); err != nil {
+		s.tb.Fatalf("restart nats-server: %v", err)
+	}
+	s.awaitReady()
+}
+
+// Connect returns a plain connection that closes with the test.
+func (s *Server) Connect(options ...nats.Option) *nats.Conn {
+	s.tb.Helper()
+	options = append([]nats.Option{nats.Token(s.Token), nats.MaxReconnects(-1), nats.ReconnectWait(20 * time.Millisecond)}, options...)
+	nc, err := nats.Connect(s.URL, options...)
+	if err != nil {
+		s.tb.Fatalf("connect to the test server: %v", err)
+	}
+	s.tb.Cleanup(nc.Close)
+	return nc
+}
+
+func writeConfig(tb testing.TB, port int, token string, options Options) string {
+	tb.Helper()
+	dir := tb.TempDir()
+	sync := "2m"
+	if options.SyncAlways {
+		sync = "always"
+	}
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "listen: \"127.0.0.1:%d\"\n", port)
+	fmt.Fprintf(&b, "authorization { token: %q }\n", token)
+	if options.MaxPayload > 0 {
+		fmt.Fprintf(&b, "max_payload: %d\n", options.MaxPayload)
+	}
+	fmt.Fprintf(&b, "jetstream {\n  store_dir: %q\n  sync_interval: %s\n", filepath.Join(dir, "data"), sync)
+	if options.MaxStore > 0 {
+		fmt.Fprintf(&b, "  max_file_store: %d\n", options.MaxStore)
+	}
+	b.WriteString("}\n")
+	path := filepath.Join(dir, "nats.conf")
+	if err := os.WriteFile(path, b.Bytes(), 0o600); err != nil {
+		tb.Fatal(err)
+	}
+	return path
+}
+
+func freePort(tb testing.TB) int {
+	tb.Helper()
+	var config net.ListenConfig
+	listener, err := config.Listen(tb.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		tb.Fatalf("find a free port: %v", err)
+	}
+	_, port, err := net.SplitHostPort(listener.Addr().String())
+	if err != nil {
+		tb.Fatal(err)
+	}
+	if err := listener.Close(); err != nil {
+		tb.Fatal(err)
+	}
+	number, err := strconv.Atoi(port)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return number
+}
+
+// launch starts the process and waits until its port answers or it has ended.
+func (s *Server) launch() error {
+	cmd := exec.CommandContext(context.Background(), s.binary, "-c", s.config)
+	cmd.Stdout, cmd.Stderr = s.output, s.output
+	dieWithParent(cmd)
+	exited, started := make(chan struct{}), make(chan error, 1)
+	go func() {
+		// The parent-death signal follows the thread that forked, so that thread
+		// has to live as long as the child.
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		defer close(exited)
+		err := cmd.Start()
+		started <- err
+		if err == nil {
+			_ = cmd.Wait() // Killing it is how it normally ends.
+		}
+	}()
+	if err := <-started; err != nil {
+		return err
+	}
+	s.mu.Lock()
+	s.cmd, s.exited = cmd, exited
+	s.mu.Unlock()
+	return s.awaitPort(exited)
+}
+
+func (s *Server) awaitPort(exited <-chan struct{}) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	var dialer net.Dialer
+	for {
+		if conn, err := dialer.DialContext(ctx, "tcp", fmt.Sprintf("127.0.0.1:%d", s.port)); err == nil {
+			return conn.Close()
+		}
+		select {
+		case <-exited:
+			return fmt.Errorf("nats-server ended at its start: %s", s.output.String())
+		case <-ctx.Done():
+			return fmt.Errorf("nats-server does not listen: %s", s.output.String())
+		case <-tick.C:
+		}
+	}
+}
+
+// awaitReady waits until JetStream answers: after a kill it recovers its
+// streams while the port is already open.
+func (s *Server) awaitReady() {
+	s.tb.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	nc, err := nats.Connect(s.URL, nats.Token(s.Token), nats.Timeout(5*time.Second))
+	if err != nil {
+		s.tb.Fatalf("nats-server does not answer: %v: %s", err, s.output.String())
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		s.tb.Fatal(err)
+	}
+	for {
+		if _, err = js.AccountInfo(ctx); err == nil {
+			return
+		}
+		if ctx.Err() != nil {
+			s.tb.Fatalf("JetStream does not answer: %v: %s", err, s.output.String())
+		}
+	}
+}
+
+func (s *Server) stop() {
+	s.mu.Lock()
+	cmd, exited := s.cmd, s.exited
+	s.cmd = nil
+	s.mu.Unlock()
+	if cmd == nil {
+		return
+	}
+	if err := cmd.Process.Signal(syscall.SIGKILL); err != nil {
+		s.tb.Logf("kill nats-server: %v", err)
+	}
+	<-exited
+}
+
+// lockedBuffer keeps the server's log for failure messages.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	const tail = 4 << 10
+	b := l.b.Bytes()
+	return string(b[max(0, len(b)-tail):])
+}
