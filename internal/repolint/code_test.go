@@ -178,18 +178,18 @@ func uses(s source, importPath string, names ...string) []string {
 }
 
 // calls is like uses for calls alone: naming time.Now as the default of a clock
-// that can be replaced is not reading it.
+// that can be replaced is not reading it. Without names, any call counts.
 func calls(s source, importPath string, names ...string) []string {
-	called := map[token.Pos]bool{}
+	called := map[ast.Expr]bool{}
 	ast.Inspect(s.file, func(node ast.Node) bool {
 		if call, ok := node.(*ast.CallExpr); ok {
-			called[call.Fun.Pos()] = true
+			called[call.Fun] = true
 		}
 		return true
 	})
 	var found []string
 	for _, selector := range selectors(s, importPath) {
-		if called[selector.Pos()] && slices.Contains(names, selector.Sel.Name) {
+		if called[selector] && (len(names) == 0 || slices.Contains(names, selector.Sel.Name)) {
 			found = append(found, fmt.Sprintf("%s: %s.%s", s.at(selector.Pos()), importPath, selector.Sel.Name))
 		}
 	}
@@ -214,7 +214,8 @@ func selectors(s source, importPath string) []*ast.SelectorExpr {
 	}
 	ast.Inspect(s.file, func(node ast.Node) bool {
 		if selector, ok := node.(*ast.SelectorExpr); ok {
-			if name, ok := selector.X.(*ast.Ident); ok && name.Name == local {
+			// A resolved name is a variable that hides the package.
+			if name, ok := selector.X.(*ast.Ident); ok && name.Name == local && name.Obj == nil {
 				found = append(found, selector)
 			}
 		}
@@ -259,9 +260,9 @@ func TestNoSleepInTests(t *testing.T) {
 
 // bubbles returns the parts of a test file that run on virtual time.
 func bubbles(s source) []ast.Node {
-	known := map[token.Pos]string{}
+	known := map[ast.Expr]string{}
 	for _, selector := range selectors(s, "testing/synctest") {
-		known[selector.Pos()] = selector.Sel.Name
+		known[selector] = selector.Sel.Name
 	}
 	var found []ast.Node
 	for _, decl := range s.file.Decls {
@@ -270,7 +271,7 @@ func bubbles(s source) []ast.Node {
 			if !ok {
 				return true
 			}
-			switch known[call.Fun.Pos()] {
+			switch known[call.Fun] {
 			case "Test":
 				found = append(found, call)
 			case "Wait":
