@@ -1,0 +1,253 @@
+package redrive
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/redrive-dev/redrive/broker"
+	"github.com/redrive-dev/redrive/envelope"
+	"github.com/redrive-dev/redrive/internal/engine"
+)
+
+// flight is a delivery in this worker: the machine's item, and what the
+// goroutines need beside it.
+type flight struct {
+	item    engine.Item
+	once    sync.Once
+	msg     Message
+	digest  string // of the body, empty until somebody needs it
+	read    string // the incarnation that was read, likewise
+	foreign []byte // an envelope that belongs to another message
+	mu      sync.Mutex
+	cancel  context.CancelCauseFunc
+	cause   error          // of a cancel that came before there was something to cancel
+	outcome broker.Outcome // of the move under way, kept so that a repeat is the same
+}
+
+func flightOf(it *engine.Item) *flight {
+	f, _ := it.Data.(*flight)
+	return f
+}
+
+// begin keeps the cancel function of the handler that is about to run.
+func (f *flight) begin(cancel context.CancelCauseFunc) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.cancel = cancel
+	if f.cause != nil {
+		cancel(f.cause)
+	}
+}
+
+// abort cancels the handler.
+func (f *flight) abort(cause error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.cause == nil {
+		f.cause = cause
+	}
+	if f.cancel != nil {
+		f.cancel(cause)
+	}
+}
+
+// event is a call into the machine.
+type event func(now time.Time, out []engine.Action) []engine.Action
+
+// step tells the machine what happened and does what it answers. The caller
+// holds own, if not nil: its settlement is made right here.
+func (w *Worker) step(own *engine.Item, e event) {
+	var buffer [8]engine.Action
+	w.mu.Lock()
+	now := time.Now()
+	actions := e(now, buffer[:0])
+	next := w.machine.Next()
+	kick := !next.IsZero() && (w.armed.IsZero() || next.Before(w.armed))
+	if kick {
+		w.armed = next
+	}
+	w.mu.Unlock()
+	if kick {
+		select {
+		case w.kick <- struct{}{}:
+		default:
+		}
+	}
+	w.execute(now, own, actions)
+}
+
+// execute does what the machine asked for. What may block goes to goroutines of
+// its own, but for the settlement of the caller's own message, which comes last.
+func (w *Worker) execute(now time.Time, own *engine.Item, actions []engine.Action) {
+	var last *engine.Action
+	for i := range actions {
+		a := &actions[i]
+		switch a.Kind {
+		case engine.Receive:
+			w.receive <- a.Max
+		case engine.Run:
+			it := a.Item
+			w.spawn(func() { w.run(it) })
+		case engine.Cancel:
+			flightOf(a.Item).abort(a.Err)
+		case engine.Settle:
+			if a.Item == own && last == nil {
+				last = a
+				continue
+			}
+			settle := *a
+			w.spawn(func() { w.settleItem(&settle) })
+		case engine.StoreMark:
+			mark := *a
+			w.spawn(func() { w.mark(&mark) })
+		case engine.Extend:
+			it, d := a.Item, a.Duration
+			w.spawn(func() { w.extend(it, d) })
+		case engine.PauseIntake, engine.ResumeIntake:
+			pause := a.Kind == engine.PauseIntake
+			w.spawn(func() { w.pauseIntake(pause) })
+		case engine.Notify:
+			w.notify(now, a)
+		}
+	}
+	if last != nil {
+		w.settleItem(last)
+	}
+}
+
+func (w *Worker) spawn(f func()) {
+	w.busy.Add(1)
+	go func() {
+		defer func() {
+			if w.busy.Add(-1) == 0 {
+				select {
+				case w.quiet <- struct{}{}:
+				default:
+				}
+			}
+		}()
+		f()
+	}()
+}
+
+// receiveLoop fetches whenever the machine asks for messages.
+func (w *Worker) receiveLoop() {
+	for {
+		select {
+		case <-w.fetch.ctx.Done():
+			return
+		case limit := <-w.receive:
+			deliveries, err := w.sub.Receive(w.fetch.ctx, limit)
+			if w.fetch.ctx.Err() != nil {
+				err = nil
+			}
+			items := make([]*engine.Item, len(deliveries))
+			for i, d := range deliveries {
+				items[i] = &w.arrive(d).item
+			}
+			w.step(nil, func(now time.Time, out []engine.Action) []engine.Action {
+				return w.machine.Received(now, items, err, out)
+			})
+		}
+	}
+}
+
+// arrive reads what the message carries. An envelope that belongs to another
+// message, copied along by a service, is kept as data and not believed.
+func (w *Worker) arrive(d broker.Delivery) *flight {
+	f := &flight{}
+	m := d.Msg()
+	f.item = engine.Item{Delivery: d, Deliveries: d.Deliveries(), ExpiresAt: m.ExpiresAt, Data: f}
+	if m.Envelope == nil {
+		return f
+	}
+	f.digest = envelope.Digest(m.Body)
+	e, err := envelope.Decode(m.Envelope)
+	if err != nil || !e.Belongs(w.cfg.Source, w.cfg.Group, f.digest) {
+		f.foreign = m.Envelope
+		return f
+	}
+	f.item.Env = e
+	return f
+}
+
+// tickLoop calls Tick when the machine wants it.
+func (w *Worker) tickLoop(stop <-chan struct{}) {
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		select {
+		case <-stop:
+			return
+		case <-w.kick:
+		case <-timer.C:
+		}
+		w.mu.Lock()
+		due := w.machine.Next()
+		w.armed = due
+		w.mu.Unlock()
+		if !due.IsZero() && !time.Now().Before(due) {
+			w.step(nil, w.machine.Tick)
+			w.mu.Lock()
+			due = w.machine.Next()
+			w.armed = due
+			w.mu.Unlock()
+		}
+		if due.IsZero() {
+			timer.Reset(time.Hour)
+		} else {
+			timer.Reset(max(0, time.Until(due)))
+		}
+	}
+}
+
+func (w *Worker) extend(it *engine.Item, d time.Duration) {
+	ctx, cancel := context.WithTimeout(w.settle.ctx, w.cfg.SettleTimeout)
+	defer cancel()
+	err := it.Delivery.Extend(ctx, d)
+	if err == nil {
+		return
+	}
+	lost := errors.Is(err, broker.ErrLeaseLost)
+	if !lost {
+		w.cfg.Logger.Warn("extend a lease", slog.String("source", w.cfg.Source), slog.Any("error", err))
+	}
+	w.step(nil, func(now time.Time, out []engine.Action) []engine.Action {
+		return w.machine.Extended(now, it, lost, out)
+	})
+}
+
+func (w *Worker) pauseIntake(pause bool) {
+	ctx, cancel := context.WithTimeout(w.settle.ctx, w.cfg.SettleTimeout)
+	defer cancel()
+	call := w.sub.Resume
+	if pause {
+		call = w.sub.Pause
+	}
+	if err := call(ctx); err != nil {
+		w.cfg.Logger.Warn("pause or resume the intake", slog.String("source", w.cfg.Source), slog.Bool("pause", pause), slog.Any("error", err))
+	}
+}
+
+func (w *Worker) notify(now time.Time, a *engine.Action) {
+	if len(w.cfg.Observers) == 0 {
+		return
+	}
+	e := Event{
+		Kind: eventKinds[a.Event], Source: w.cfg.Source, Group: w.cfg.Group, At: now,
+		Took: a.Duration, Row: a.Verdict.Row, Category: a.Verdict.Category, Reason: string(a.Verdict.Reason),
+		Counted: a.Verdict.Counted, Failure: a.Failure, State: a.State, Err: a.Err,
+	}
+	if !a.Verdict.At.IsZero() {
+		e.Delay = max(0, a.Verdict.At.Sub(now))
+	}
+	if a.Item != nil {
+		e.Message = w.message(flightOf(a.Item))
+	}
+	for _, o := range w.cfg.Observers {
+		o.Observe(&e)
+	}
+}

@@ -1,0 +1,248 @@
+package engine
+
+import (
+	"time"
+
+	"github.com/redrive-dev/redrive/breaker"
+	"github.com/redrive-dev/redrive/broker"
+	"github.com/redrive-dev/redrive/decision"
+	"github.com/redrive-dev/redrive/poison"
+)
+
+// intake asks for messages if there is room for them.
+func (m *Machine) intake(now time.Time, out []Action) []Action {
+	if m.stopping || m.receiving {
+		return out
+	}
+	if now.Before(m.receiveAt) {
+		m.wake(m.receiveAt)
+		return out
+	}
+	n := m.want(now)
+	if n <= 0 {
+		return out
+	}
+	m.receiving = true
+	return append(out, Action{Kind: Receive, Max: n})
+}
+
+// want is the number of messages to ask for. While the breaker is not closed it
+// is none, or one to probe with. While a suspect waits it is none either: what
+// is in flight when a suspect kills the process comes under suspicion too.
+func (m *Machine) want(now time.Time) int {
+	switch {
+	case m.stuck >= m.StuckLimit(), m.staying >= maxStaying, now.Before(m.blockedUntil):
+		return 0
+	case m.alone != nil || m.suspects.len() > 0:
+		return 0
+	case m.breaker.State(now) != breaker.Closed:
+		if m.waiting.len() > 0 || m.running > 0 || !m.admits(now) {
+			return 0
+		}
+		return 1
+	}
+	return min(m.cfg.MaxInFlight-m.all.n, m.ramp)
+}
+
+// Received reports the end of a Receive.
+func (m *Machine) Received(now time.Time, items []*Item, err error, out []Action) []Action {
+	m.receiving = false
+	if err != nil && !m.stopping {
+		m.receiveFails++
+		m.receiveAt = now.Add(pause(m.receiveFails))
+		out = append(out, Action{Kind: Notify, Event: EventReceiveFailed, Err: err})
+	} else {
+		m.receiveFails = 0
+	}
+	clean := true
+	for _, it := range items {
+		it.since = now
+		it.extendAt = now.Add(m.extendEvery())
+		it.state = stateWaiting
+		m.all.add(it)
+		m.wake(it.extendAt)
+		if poison.Unexplained(it.Deliveries) > 0 {
+			clean = false
+		}
+		switch {
+		case m.stopping:
+			out = m.release(it, 0, out)
+		case it.Deliveries.Mark.Pending != nil:
+			out = m.apply(it, m.decide(m.facts(it, decision.Delivered, now)), out)
+		case it.suspect(m):
+			m.suspects.push(it)
+		default:
+			m.waiting.push(it)
+		}
+	}
+	if clean && len(items) > 0 {
+		m.ramp = min(2*m.ramp, m.cfg.MaxInFlight)
+	}
+	return m.settleDown(now, out)
+}
+
+// dispatch starts what may start.
+func (m *Machine) dispatch(now time.Time, out []Action) []Action {
+	if m.stopping {
+		return out
+	}
+	if now.Before(m.blockedUntil) {
+		m.wake(m.blockedUntil)
+		return out
+	}
+	out = m.dispatchSuspects(now, out)
+	for m.alone == nil && m.suspects.len() == 0 && m.running < m.cfg.Concurrency && m.waiting.len() > 0 {
+		it := m.pick(now)
+		v := m.decide(m.facts(it, decision.Delivered, now))
+		if v.Action == decision.Hold {
+			m.waiting.unpop(it)
+			return out
+		}
+		if v.Action != decision.Run {
+			out = m.apply(it, v, out)
+			continue
+		}
+		permit, err := m.breaker.Allow(now)
+		if err != nil {
+			m.waiting.unpop(it)
+			return out
+		}
+		it.permit = permit
+		out = m.start(now, it, out)
+	}
+	return out
+}
+
+// pick takes the next message: the oldest, or, for a probe, the one that failed
+// least.
+func (m *Machine) pick(now time.Time) *Item {
+	if m.breaker.State(now) == breaker.Closed {
+		return m.waiting.pop()
+	}
+	return m.waiting.popFewest()
+}
+
+// dispatchSuspects starts a suspect when nothing else runs. As long as one waits
+// for that, nothing else is started.
+func (m *Machine) dispatchSuspects(now time.Time, out []Action) []Action {
+	for m.alone == nil && m.suspects.len() > 0 {
+		it := m.suspects.pop()
+		v := m.decide(m.facts(it, decision.Delivered, now))
+		switch v.Action {
+		case decision.RunAlone:
+			permit, err := breaker.Permit{}, error(nil)
+			if m.running == 0 {
+				permit, err = m.breaker.Allow(now)
+			}
+			if m.running > 0 || err != nil {
+				m.suspects.unpop(it)
+				return out
+			}
+			it.permit = permit
+			it.state = stateMarking
+			m.alone = it
+			mark := it.Deliveries.Mark
+			mark.StartedAlone++
+			out = append(out,
+				Action{Kind: Notify, Event: EventSuspect, Item: it, Verdict: v},
+				Action{Kind: StoreMark, Item: it, Mark: mark})
+		case decision.Hold:
+			m.suspects.unpop(it)
+			return out
+		case decision.Run:
+			m.waiting.push(it)
+		default:
+			out = m.apply(it, v, out)
+		}
+	}
+	return out
+}
+
+// Marked reports the end of a StoreMark.
+func (m *Machine) Marked(now time.Time, it *Item, err error, out []Action) []Action {
+	if it.state != stateMarking {
+		if err == nil && it.state == stateStaying {
+			it.noted = true
+		}
+		return out
+	}
+	switch {
+	case err == nil && !m.stopping && !it.lost:
+		out = m.start(now, it, out)
+	default:
+		// Without a durable marker the message must not run: if it kills the process
+		// nobody would know.
+		m.breaker.Report(now, it.permit, breaker.Ignored)
+		m.alone = nil
+		it.state = stateWaiting
+		switch {
+		case it.lost:
+			out = m.drop(it, out)
+		case m.stopping:
+			out = m.release(it, 0, out)
+		default:
+			m.suspects.unpop(it)
+			m.block(now)
+			out = append(out, Action{Kind: Notify, Event: EventMarkFailed, Item: it, Err: err})
+		}
+	}
+	return m.settleDown(now, out)
+}
+
+// start runs the handler of an item that has a permit.
+func (m *Machine) start(now time.Time, it *Item, out []Action) []Action {
+	it.state = stateRunning
+	it.started = now
+	it.timedOut = false
+	it.deadline = now.Add(m.cfg.Policy.HandlerTimeout)
+	m.wake(it.deadline)
+	m.running++
+	if failures(it) == 0 {
+		m.budget.Attempt(now)
+	}
+	return append(out, Action{Kind: Run, Item: it})
+}
+
+// block stops dispatching and intake for a while.
+func (m *Machine) block(now time.Time) {
+	m.blocks++
+	m.blockedUntil = now.Add(pause(m.blocks))
+	m.wake(m.blockedUntil)
+}
+
+// pause is the wait after a number of failures in a row: 50 ms doubled, at most
+// 10 s.
+func pause(fails int) time.Duration {
+	return min(10*time.Second, 50*time.Millisecond<<min(max(fails-1, 0), 8))
+}
+
+// release gives an item back with a note that explains this delivery.
+func (m *Machine) release(it *Item, after time.Duration, out []Action) []Action {
+	it.verdict = decision.Verdict{Action: decision.Release, Row: decision.RowInterrupted, After: after}
+	return m.emitRelease(it, out)
+}
+
+func (m *Machine) emitRelease(it *Item, out []Action) []Action {
+	mark := broker.Mark{}
+	if m.cfg.Caps.Marks {
+		mark = it.Deliveries.Mark
+		mark.Explained++
+	}
+	it.state = stateMoving
+	return append(out, Action{Kind: Settle, Item: it, Verdict: it.verdict, Mark: mark, Pending: it.verdict.Row == decision.RowMoveGiveBack})
+}
+
+func (m *Machine) drop(it *Item, out []Action) []Action {
+	m.forget(it)
+	return append(out, Action{Kind: Notify, Event: EventLeaseLost, Item: it})
+}
+
+func (m *Machine) forget(it *Item) {
+	if it.state == stateGone {
+		return
+	}
+	it.state = stateGone
+	m.all.remove(it)
+}
+
+func (m *Machine) decide(in *decision.Input) decision.Verdict { return m.cfg.Decide(in) }

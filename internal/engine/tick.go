@@ -1,0 +1,172 @@
+package engine
+
+import (
+	"time"
+
+	"github.com/redrive-dev/redrive/breaker"
+	"github.com/redrive-dev/redrive/broker"
+	"github.com/redrive-dev/redrive/decision"
+	"github.com/redrive-dev/redrive/failure"
+)
+
+// Tick does what is due: extend leases, end handlers that ran out of time, give
+// back what was held too long, try failed moves again.
+func (m *Machine) Tick(now time.Time, out []Action) []Action {
+	m.next = time.Time{}
+	for it := m.all.head; it != nil; {
+		following := it.next
+		out = m.tickItem(now, it, out)
+		it = following
+	}
+	if !m.stopping && !m.admits(now) {
+		out = m.giveBack(now, out)
+	}
+	return m.settleDown(now, out)
+}
+
+func (m *Machine) tickItem(now time.Time, it *Item, out []Action) []Action {
+	if !it.lost && it.state != stateAbandoned {
+		if !now.Before(it.extendAt) {
+			it.extendAt = now.Add(m.extendEvery())
+			out = append(out, Action{Kind: Extend, Item: it, Duration: m.cfg.Lease})
+		}
+		m.wake(it.extendAt)
+	}
+	switch it.state {
+	case stateRunning:
+		if now.Before(it.deadline) {
+			m.wake(it.deadline)
+			return out
+		}
+		if !it.timedOut {
+			it.timedOut = true
+			it.deadline = now.Add(m.cfg.Policy.HandlerGrace)
+			m.wake(it.deadline)
+			return append(out,
+				Action{Kind: Notify, Event: EventTimeout, Item: it},
+				Action{Kind: Cancel, Item: it, Err: ErrTimeout})
+		}
+		return m.abandon(now, it, out)
+	case stateStaying:
+		if now.Before(it.retryAt) {
+			m.wake(it.retryAt)
+			return out
+		}
+		it.state = stateMoving
+		return append(out, Action{Kind: Settle, Item: it, Verdict: it.verdict})
+	default:
+	}
+	return out
+}
+
+// abandon gives the verdict on a handler that did not return in its grace. Its
+// goroutine counts as stuck; what it returns later is ignored.
+func (m *Machine) abandon(now time.Time, it *Item, out []Action) []Action {
+	m.leaveSlot(it)
+	m.stuck++
+	ghost := it
+	// The delivery goes on in a new item, so that the handler's late return finds
+	// the old one abandoned.
+	heir := &Item{
+		Delivery: it.Delivery, Deliveries: it.Deliveries, ExpiresAt: it.ExpiresAt, Env: it.Env, Data: it.Data,
+		since: it.since, started: it.started, extendAt: it.extendAt, permit: it.permit, lost: it.lost,
+	}
+	m.all.remove(ghost)
+	ghost.state = stateAbandoned
+	m.all.add(heir)
+	if m.stuck >= m.StuckLimit() && !m.stuckTold {
+		m.stuckTold = true
+		out = append(out, Action{Kind: Notify, Event: EventStuck, Item: it})
+	}
+	if heir.lost {
+		m.breaker.Report(now, heir.permit, breaker.Ignored)
+		return m.drop(heir, out)
+	}
+	res := Result{Fact: decision.Failed, Failure: failure.Failure{
+		Category: failure.Transient, Err: ErrTimeout, Type: "handler timeout", Timeout: true, Downstream: true,
+		Message: "handler did not return within " + (m.cfg.Policy.HandlerTimeout + m.cfg.Policy.HandlerGrace).String(),
+	}}
+	res.Signature = failure.Signature(failure.SignatureInput{
+		Source: m.cfg.Source, Group: m.cfg.Group, Category: res.Failure.Category,
+		Type: res.Failure.Type, Message: res.Failure.Message,
+	})
+	return m.conclude(now, heir, &res, out)
+}
+
+// giveBack releases what was held for as long as the policy or the broker
+// allows.
+func (m *Machine) giveBack(now time.Time, out []Action) []Action {
+	overdue := func(it *Item) bool {
+		due := it.since.Add(m.holdMax)
+		if now.Before(due) {
+			m.wake(due)
+			return false
+		}
+		return true
+	}
+	for _, q := range []*queue{&m.suspects, &m.waiting} {
+		for _, it := range q.filter(overdue) {
+			v := m.decide(m.facts(it, decision.Delivered, now))
+			if v.Action == decision.Hold {
+				q.push(it)
+				continue
+			}
+			out = m.apply(it, v, out)
+		}
+	}
+	return out
+}
+
+// Extended reports an Extend that failed.
+func (m *Machine) Extended(now time.Time, it *Item, lost bool, out []Action) []Action {
+	if !lost || it.lost || it.state == stateGone {
+		return out
+	}
+	it.lost = true
+	switch it.state {
+	case stateRunning:
+		out = append(out, Action{Kind: Cancel, Item: it, Err: broker.ErrLeaseLost})
+	case stateWaiting:
+		is := func(other *Item) bool { return other == it }
+		m.waiting.filter(is)
+		m.suspects.filter(is)
+		out = m.drop(it, out)
+	case stateStaying:
+		m.unstay(it)
+		out = m.drop(it, out)
+	default: // moving and marking find out at their end
+	}
+	return m.settleDown(now, out)
+}
+
+// Stop begins a clean stop: nothing is received or started any more, what waits
+// is given back, and what runs may finish.
+func (m *Machine) Stop(now time.Time, out []Action) []Action {
+	if m.stopping {
+		return out
+	}
+	m.stopping = true
+	for _, q := range []*queue{&m.suspects, &m.waiting} {
+		for _, it := range q.take() {
+			out = m.release(it, 0, out)
+		}
+	}
+	for it := m.all.head; it != nil; it = it.next {
+		if it.state == stateStaying {
+			it.verdict = decision.Verdict{Action: decision.Release, Row: decision.RowMoveGiveBack}
+			m.unstay(it)
+			out = m.emitRelease(it, out)
+		}
+	}
+	return m.watchBreaker(now, out)
+}
+
+// Abort cancels the handlers that still run after Stop.
+func (m *Machine) Abort(_ time.Time, out []Action) []Action {
+	for it := m.all.head; it != nil; it = it.next {
+		if it.state == stateRunning {
+			out = append(out, Action{Kind: Cancel, Item: it, Err: ErrShutdown})
+		}
+	}
+	return out
+}

@@ -1,0 +1,238 @@
+package redrive
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"runtime/debug"
+	"time"
+
+	"github.com/redrive-dev/redrive/broker"
+	"github.com/redrive-dev/redrive/decision"
+	"github.com/redrive-dev/redrive/envelope"
+	"github.com/redrive-dev/redrive/failure"
+	"github.com/redrive-dev/redrive/idempotency"
+	"github.com/redrive-dev/redrive/internal/engine"
+)
+
+// run is one pass of a message through validator, inbox and handler.
+func (w *Worker) run(it *engine.Item) {
+	f := flightOf(it)
+	inner, cancel := context.WithCancelCause(w.work.ctx)
+	defer cancel(nil)
+	f.begin(cancel)
+	ctx := &handlerContext{Context: inner, worker: w, deadline: time.Now().Add(w.cfg.Policy.HandlerTimeout)}
+	res := w.attempt(ctx, f)
+	if res.Fact == decision.Failed || res.Fact == decision.DependencyOpen {
+		it.Env.Key = w.key(f)
+	}
+	w.step(it, func(now time.Time, out []engine.Action) []engine.Action {
+		return w.machine.Finished(now, it, &res, out)
+	})
+}
+
+// attempt runs the handler, with what stands before and after it.
+func (w *Worker) attempt(ctx *handlerContext, f *flight) engine.Result {
+	m := w.message(f)
+	if w.cfg.Validator != nil {
+		if err := w.validate(ctx, m); err != nil {
+			return w.result(ctx, err)
+		}
+	}
+	if w.cfg.Inbox == nil {
+		return w.result(ctx, w.handle(ctx, m))
+	}
+	res, err := w.cfg.Inbox.Claim(ctx, m.IdempotencyKey, w.scope, w.digest(f), w.cfg.InboxLease)
+	if err != nil {
+		if interrupted(ctx) {
+			return engine.Result{Fact: decision.Interrupted}
+		}
+		return engine.Result{Fact: decision.InboxUnreachable, Err: err}
+	}
+	switch res.State {
+	case idempotency.Done:
+		return engine.Result{Fact: decision.InboxDone}
+	case idempotency.Conflict:
+		return engine.Result{Fact: decision.InboxConflict}
+	case idempotency.Busy:
+		return engine.Result{Fact: decision.InboxBusy, Until: res.BusyUntil}
+	case idempotency.Claimed:
+	}
+	herr := w.handle(idempotency.WithClaim(ctx, res.Claim), m)
+	if herr == nil {
+		return w.complete(res.Claim)
+	}
+	w.releaseClaim(res.Claim)
+	return w.result(ctx, herr)
+}
+
+// complete records the effect. When the inbox cannot be told, the message must
+// not be settled: it comes again, and the claim's lease keeps others away until
+// then.
+func (w *Worker) complete(c idempotency.Claim) engine.Result {
+	ctx, cancel := context.WithTimeout(w.settle.ctx, w.cfg.SettleTimeout)
+	defer cancel()
+	err := w.cfg.Inbox.Complete(ctx, c)
+	if err == nil {
+		return engine.Result{Fact: decision.Handled}
+	}
+	if errors.Is(err, idempotency.ErrFenced) {
+		// Somebody else claimed the key after our lease, and answers for it now.
+		return engine.Result{Fact: decision.Interrupted}
+	}
+	return engine.Result{Fact: decision.InboxUnreachable, Err: err}
+}
+
+// releaseClaim forgets a claim whose handler failed, so that the next attempt
+// does not look like a duplicate. If that fails the lease ends it.
+func (w *Worker) releaseClaim(c idempotency.Claim) {
+	ctx, cancel := context.WithTimeout(w.settle.ctx, w.cfg.SettleTimeout)
+	defer cancel()
+	if err := w.cfg.Inbox.Release(ctx, c); err != nil {
+		w.cfg.Logger.Warn("release a claim in the inbox; it ends with its lease", slog.String("source", w.cfg.Source), slog.Any("error", err))
+	}
+}
+
+// handle calls the handler and makes an error of a panic.
+func (w *Worker) handle(ctx context.Context, m *Message) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = failure.NewPanic(v, debug.Stack())
+		}
+	}()
+	return w.handler(ctx, m)
+}
+
+func (w *Worker) validate(ctx context.Context, m *Message) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = failure.NewPanic(v, debug.Stack())
+		}
+	}()
+	if err := w.cfg.Validator.Validate(ctx, m); err != nil {
+		if failure.Marked(err) {
+			return err
+		}
+		return failure.AsSchema(err)
+	}
+	return nil
+}
+
+// interrupted reports that the context was cancelled by the worker for a reason
+// that says nothing about the message.
+func interrupted(ctx context.Context) bool {
+	cause := context.Cause(ctx)
+	return errors.Is(cause, engine.ErrShutdown) || errors.Is(cause, broker.ErrLeaseLost)
+}
+
+// result says what an error of the handler means.
+func (w *Worker) result(ctx *handlerContext, err error) engine.Result {
+	if err == nil {
+		return engine.Result{Fact: decision.Handled}
+	}
+	if interrupted(ctx) {
+		return engine.Result{Fact: decision.Interrupted}
+	}
+	res := engine.Result{Fact: decision.Failed, Failure: failure.Classify(err, w.cfg.Rules...)}
+	fl := &res.Failure
+	if errors.Is(context.Cause(ctx), engine.ErrTimeout) && !failure.Marked(err) && fl.Category == failure.Transient {
+		fl.Timeout, fl.Unclassified, fl.Downstream = true, false, true
+		fl.Type = "handler timeout"
+	}
+	if dep := (*DependencyError)(nil); errors.As(err, &dep) && !dep.Until.IsZero() && fl.Category == failure.Transient {
+		res.Fact, res.Until = decision.DependencyOpen, dep.Until
+	}
+	res.Signature = failure.Signature(failure.SignatureInput{
+		Source: w.cfg.Source, Group: w.cfg.Group,
+		Category: fl.Category, Type: fl.Type, Message: fl.Message, Frame: fl.Frame,
+	})
+	return res
+}
+
+// message builds what handlers and observers see, once.
+func (w *Worker) message(f *flight) *Message {
+	w.msgOnce(f)
+	return &f.msg
+}
+
+func (w *Worker) msgOnce(f *flight) {
+	f.once.Do(func() {
+		m, e := f.item.Delivery.Msg(), &f.item.Env
+		f.msg = Message{
+			Source: w.cfg.Source, Group: w.cfg.Group,
+			ID: m.ID, Key: m.Key, Body: m.Body, Headers: m.Headers, Time: m.Time, ExpiresAt: m.ExpiresAt,
+			Attempt: f.item.Attempt(), MaxAttempts: w.cfg.Policy.Retry.Attempts,
+			FirstFailure: e.FirstFailure, CorrelationID: e.CorrelationID, IdempotencyKey: w.key(f), Replay: e.Replays,
+		}
+		if f.msg.ID == "" {
+			f.msg.ID = e.ID
+		}
+		if f.msg.CorrelationID == "" {
+			f.msg.CorrelationID = correlation(&f.msg)
+		}
+	})
+}
+
+func correlation(m *Message) string {
+	for _, name := range [...]string{"correlation-id", "x-correlation-id"} {
+		if v, ok := m.Header(name); ok {
+			return string(v)
+		}
+	}
+	return ""
+}
+
+// key is the idempotency key: the one that travels, else the one of this
+// message.
+func (w *Worker) key(f *flight) string {
+	if k := f.item.Env.Key; k != "" {
+		return k
+	}
+	if f.msg.IdempotencyKey != "" {
+		return f.msg.IdempotencyKey
+	}
+	k, ok := idempotency.Key(w.cfg.IdempotencyHeader, f.item.Delivery.Msg(), f.item.Delivery.Identity())
+	if !ok {
+		k = "r:" + randomID()
+	}
+	return k
+}
+
+func (w *Worker) digest(f *flight) string {
+	if f.digest == "" {
+		f.digest = envelope.Digest(f.item.Delivery.Msg().Body)
+	}
+	return f.digest
+}
+
+// handlerContext is the context of a handler: it knows its deadline without a
+// timer of its own, since the worker watches the time, and carries what the
+// library finds in it.
+type handlerContext struct {
+	context.Context //nolint:containedctx // it is a context
+	worker          *Worker
+	deadline        time.Time
+}
+
+type workerKey struct{}
+
+// Deadline implements context.Context.
+func (c *handlerContext) Deadline() (time.Time, bool) { return c.deadline, true }
+
+// Err implements context.Context: a handler that ran out of time sees
+// context.DeadlineExceeded.
+func (c *handlerContext) Err() error {
+	err := c.Context.Err()
+	if err != nil && errors.Is(context.Cause(c.Context), engine.ErrTimeout) {
+		return context.DeadlineExceeded
+	}
+	return err
+}
+
+// Value implements context.Context.
+func (c *handlerContext) Value(key any) any {
+	if key == (workerKey{}) {
+		return c.worker
+	}
+	return c.Context.Value(key)
+}

@@ -1,0 +1,177 @@
+package redrive
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/redrive-dev/redrive/broker"
+	"github.com/redrive-dev/redrive/decision"
+	"github.com/redrive-dev/redrive/envelope"
+	"github.com/redrive-dev/redrive/idempotency"
+	"github.com/redrive-dev/redrive/internal/engine"
+)
+
+// settleItem makes the move that was decided and reports how it went.
+func (w *Worker) settleItem(a *engine.Action) {
+	it := a.Item
+	err := w.move(a)
+	w.step(it, func(now time.Time, out []engine.Action) []engine.Action {
+		return w.machine.Settled(now, it, err, out)
+	})
+}
+
+func (w *Worker) move(a *engine.Action) error {
+	f := flightOf(a.Item)
+	ctx, cancel := context.WithTimeout(w.settle.ctx, w.cfg.SettleTimeout)
+	defer cancel()
+	switch a.Verdict.Action {
+	case decision.Settle:
+		_, err := a.Item.Delivery.Settle(ctx, broker.Done{})
+		return err
+	case decision.Release:
+		mark := a.Mark
+		if a.Pending {
+			mark.Pending = pendingOf(f.outcome)
+		}
+		_, err := a.Item.Delivery.Settle(ctx, broker.Release{After: a.Verdict.After, Mark: mark})
+		return err
+	case decision.Repeat:
+		_, err := a.Item.Delivery.Settle(ctx, outcomeOf(a.Item.Deliveries.Mark.Pending))
+		return err
+	case decision.Retry, decision.DeadLetter, decision.Quarantine:
+		return w.moveCopy(ctx, a.Item, a.Verdict)
+	}
+	return fmt.Errorf("worker %s: no way to settle a message with the action %q", w.cfg.Source, a.Verdict.Action)
+}
+
+// moveCopy sends the message and its envelope on. If the copy is too large for
+// the broker the envelope gives way, as far as it can.
+func (w *Worker) moveCopy(ctx context.Context, it *engine.Item, v decision.Verdict) error {
+	f := flightOf(it)
+	limit := w.caps.MaxEnvelope
+	if limit <= 0 {
+		limit = envelope.DefaultLimit
+	}
+	for {
+		if f.outcome == nil {
+			o, err := w.outcome(it, v, limit)
+			if err != nil {
+				return err
+			}
+			f.outcome = o
+		}
+		_, err := it.Delivery.Settle(ctx, f.outcome)
+		tooLarge := (*broker.TooLargeError)(nil)
+		if !errors.As(err, &tooLarge) || limit <= envelope.MinLimit {
+			return err
+		}
+		used := len(pendingOf(f.outcome).Envelope)
+		limit = max(envelope.MinLimit, min(limit, used)-max(1, tooLarge.Size-tooLarge.Limit))
+		f.outcome = nil
+	}
+}
+
+// outcome builds the copy. Everything in it is fixed by what was read and what
+// was decided, so that a repeat after a crash is recognised as one.
+func (w *Worker) outcome(it *engine.Item, v decision.Verdict, limit int) (broker.Outcome, error) {
+	f := flightOf(it)
+	m := it.Delivery.Msg()
+	e := it.Env
+	read := w.incarnation(f)
+	e.Key = w.key(f)
+	e.Source, e.Group = w.cfg.Source, w.cfg.Group
+	e.BodyDigest = w.digest(f)
+	e.Incarnation = idempotency.CopyIncarnation(read, w.cfg.Group)
+	if e.ID == "" {
+		e.ID = m.ID
+	}
+	if e.CorrelationID == "" {
+		e.CorrelationID = w.message(f).CorrelationID
+	}
+	if e.Position == "" {
+		e.Position = it.Delivery.Identity().Position
+	}
+	e.Control = append(e.Control[:len(e.Control):len(e.Control)], m.Control...)
+	if f.foreign != nil {
+		e.Control = append(e.Control, broker.Header{Name: broker.HeaderEnvelope, Value: f.foreign})
+	}
+	publish := idempotency.DeadPublishID(read, w.cfg.Group)
+	if v.Action == decision.Retry {
+		publish = idempotency.RetryPublishID(read, w.cfg.Group)
+	}
+	e.PublishID = publish
+	raw, _, err := envelope.Encode(e, limit)
+	if err != nil {
+		return nil, fmt.Errorf("encode the envelope: %w", err)
+	}
+	if v.Action == decision.Retry {
+		return broker.Retry{At: v.At, Envelope: raw, PublishID: publish, Counted: v.Counted}, nil
+	}
+	queue := w.names.DeadLetter
+	if v.Action == decision.Quarantine {
+		queue = w.names.Quarantine(v.Category)
+	}
+	return broker.Dead{Queue: queue, Envelope: raw, PublishID: publish}, nil
+}
+
+// incarnation names the stored copy that was read. A broker that gives no
+// identity gets a random one, fixed for as long as this worker has the message.
+func (w *Worker) incarnation(f *flight) string {
+	if f.read != "" {
+		return f.read
+	}
+	switch id := f.item.Delivery.Identity(); {
+	case f.item.Env.Incarnation != "":
+		f.read = f.item.Env.Incarnation
+	case !id.IsZero():
+		f.read = id.String()
+	default:
+		f.read = "r:" + randomID()
+	}
+	return f.read
+}
+
+func randomID() string {
+	var b [16]byte
+	rand.Read(b[:]) //nolint:errcheck // crypto/rand.Read never fails; it ends the process when the system has no randomness
+	return hex.EncodeToString(b[:])
+}
+
+// mark stores a note on the stored copy and reports how it went.
+func (w *Worker) mark(a *engine.Action) {
+	it, mark := a.Item, a.Mark
+	if a.Pending {
+		mark.Pending = pendingOf(flightOf(it).outcome)
+		if mark.Pending == nil {
+			return
+		}
+	}
+	ctx, cancel := context.WithTimeout(w.settle.ctx, w.cfg.SettleTimeout)
+	defer cancel()
+	err := it.Delivery.Mark(ctx, mark)
+	w.step(nil, func(now time.Time, out []engine.Action) []engine.Action {
+		return w.machine.Marked(now, it, err, out)
+	})
+}
+
+// pendingOf is the note of a move that could not be made.
+func pendingOf(o broker.Outcome) *broker.Pending {
+	switch o := o.(type) {
+	case broker.Retry:
+		return &broker.Pending{Retry: true, At: o.At, Envelope: o.Envelope, PublishID: o.PublishID, Counted: o.Counted}
+	case broker.Dead:
+		return &broker.Pending{Queue: o.Queue, Envelope: o.Envelope, PublishID: o.PublishID}
+	}
+	return nil
+}
+
+func outcomeOf(p *broker.Pending) broker.Outcome {
+	if p.Retry {
+		return broker.Retry{At: p.At, Envelope: p.Envelope, PublishID: p.PublishID, Counted: p.Counted}
+	}
+	return broker.Dead{Queue: p.Queue, Envelope: p.Envelope, PublishID: p.PublishID}
+}
