@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"go/ast"
 	"go/token"
+	"path"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -196,6 +198,9 @@ func calls(s source, importPath string, names ...string) []string {
 	return found
 }
 
+// majorVersion is the end of an import path that is not the package's name.
+var majorVersion = regexp.MustCompile(`/v[0-9]+$`)
+
 // selectors lists the qualified names of one imported package.
 func selectors(s source, importPath string) []*ast.SelectorExpr {
 	local := ""
@@ -203,7 +208,7 @@ func selectors(s source, importPath string) []*ast.SelectorExpr {
 		if unquoted, err := strconv.Unquote(spec.Path.Value); err != nil || unquoted != importPath {
 			continue
 		}
-		_, local, _ = cutLast(importPath, "/")
+		local = path.Base(majorVersion.ReplaceAllString(importPath, ""))
 		if spec.Name != nil {
 			local = spec.Name.Name
 		}

@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -110,11 +111,7 @@ func (s source) isGenerated() bool { return ast.IsGenerated(s.file) }
 
 // dir returns the package's directory, "." for the root.
 func (s source) dir() string {
-	dir, _, found := cutLast(s.path, "/")
-	if !found {
-		return "."
-	}
-	return dir
+	return path.Dir(s.path)
 }
 
 // at returns the position as path:line.
@@ -123,13 +120,6 @@ func (s source) at(pos token.Pos) string {
 	position.Filename = s.path
 	position.Column = 0
 	return position.String()
-}
-
-func cutLast(s, sep string) (before, after string, found bool) {
-	if i := strings.LastIndex(s, sep); i >= 0 {
-		return s[:i], s[i+len(sep):], true
-	}
-	return "", s, false
 }
 
 // sources returns every Go file outside of testdata.
