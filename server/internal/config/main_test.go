@@ -1,0 +1,29 @@
+package config
+
+import (
+	"os"
+	"strings"
+	"testing"
+)
+
+// full is a file in which every setting is given at least once.
+func full(t testing.TB) []byte {
+	t.Helper()
+	data, err := os.ReadFile("testdata/full.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+func decodeValid(t testing.TB, text string) *Loaded {
+	t.Helper()
+	l, err := Decode("redrive.yaml", []byte(text))
+	if err != nil {
+		t.Fatalf("decode:\n%s\n%v", text, err)
+	}
+	return l
+}
+
+// lines joins lines, so that tests show files as they are.
+func lines(l ...string) string { return strings.Join(l, "\n") + "\n" }
