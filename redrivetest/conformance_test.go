@@ -1,0 +1,82 @@
+package redrivetest_test
+
+import (
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/redrive-dev/redrive/broker"
+	"github.com/redrive-dev/redrive/brokertest"
+	"github.com/redrive-dev/redrive/redrivetest"
+)
+
+// harness gives each case an in-memory broker of its own, in a bubble where
+// waiting takes no time.
+func harness(opts ...redrivetest.Option) brokertest.Harness {
+	var mu sync.Mutex
+	servers := map[string]*redrivetest.Broker{}
+	server := func(t brokertest.T) *redrivetest.Broker {
+		mu.Lock()
+		defer mu.Unlock()
+		if servers[t.Name()] == nil {
+			servers[t.Name()] = redrivetest.NewBroker(opts...)
+		}
+		return servers[t.Name()]
+	}
+	return brokertest.Harness{
+		Open: func(t brokertest.T) broker.Broker {
+			b := server(t).Client()
+			t.Cleanup(func() {
+				if err := b.Close(t.Context()); err != nil {
+					t.Errorf("close: %v", err)
+				}
+			})
+			return b
+		},
+		Restart: func(t brokertest.T) { server(t).Restart() },
+		Kill: func(_ brokertest.T, b broker.Broker) {
+			if c, ok := b.(*redrivetest.Broker); ok {
+				c.Kill()
+			}
+		},
+		PublishRaw: func(t brokertest.T, queue string, m broker.Message) { server(t).PublishRaw(queue, m) },
+		Around:     synctest.Test,
+	}
+}
+
+func TestConformance(t *testing.T) { brokertest.Run(t, harness()) }
+
+// TestConformanceInRealTime runs the suite without a bubble, as an adapter for a
+// server runs it.
+func TestConformanceInRealTime(t *testing.T) {
+	h := harness()
+	h.Around = nil
+	h.Lease = 50 * time.Millisecond
+	h.Tolerance = 2 * time.Second
+	brokertest.Run(t, h)
+}
+
+// TestConformanceOfWeakerBrokers takes capabilities away one by one: the suite
+// then asserts that they are refused.
+func TestConformanceOfWeakerBrokers(t *testing.T) {
+	weaker := map[string]func(*broker.Caps){
+		"NoMarks":     func(c *broker.Caps) { c.Marks = false },
+		"CountNone":   func(c *broker.Caps) { c.Count = broker.CountNone },
+		"CountFlag":   func(c *broker.Caps) { c.Count = broker.CountFlag },
+		"NoIdentity":  func(c *broker.Caps) { c.StableIdentity = false },
+		"NoDedupe":    func(c *broker.Caps) { c.DedupeWindow = 0 },
+		"NoRelease":   func(c *broker.Caps) { c.MaxRelease = 0 },
+		"ShortDelays": func(c *broker.Caps) { c.MaxDelay = time.Hour },
+		"NoLimit":     func(c *broker.Caps) { c.MaxMessage = 0 },
+		"PeekCounts":  func(c *broker.Caps) { c.LettersMode = broker.PeekCounts },
+		"DrainOnly":   func(c *broker.Caps) { c.LettersMode = broker.DrainOnly },
+		"NothingAtAll": func(c *broker.Caps) {
+			*c = broker.Caps{Server: "weakest", LettersMode: broker.DrainOnly}
+		},
+	}
+	for name, edit := range weaker {
+		t.Run(name, func(t *testing.T) { brokertest.Run(t, harness(redrivetest.WithCaps(edit))) })
+	}
+	t.Run("DeclaredQueues", func(t *testing.T) { brokertest.Run(t, harness(redrivetest.WithDeclaredQueues())) })
+}
