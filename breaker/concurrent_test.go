@@ -58,6 +58,24 @@ func TestOnePermitReportedByManyCountsOnce(t *testing.T) {
 	}
 }
 
+// A whole concurrency of calls that fail at one moment is one outage.
+func TestFailuresAtOneMomentOpenOnce(t *testing.T) {
+	for range 2000 {
+		b := newBreaker(t, breaker.Config{Consecutive: 1})
+		permits := make([]breaker.Permit, 8)
+		for i := range permits {
+			var err error
+			if permits[i], err = b.Allow(start); err != nil {
+				t.Fatal(err)
+			}
+		}
+		together(len(permits), func(i int) { b.Report(start, permits[i], breaker.Failure) })
+		if got := b.Snapshot(start); got.State != breaker.Open || got.Openings != 1 || got.Generation != 1 {
+			t.Fatalf("got %+v, want one opening", got)
+		}
+	}
+}
+
 func TestNoResultIsLostWhileClosed(t *testing.T) {
 	const workers, calls = 50, 200
 	b := newBreaker(t, breaker.Config{Consecutive: -1, FailureRate: -1})
