@@ -202,10 +202,8 @@ func (b *Breaker) failed(at int64, e *era) {
 func (b *Breaker) probed(at int64, p Permit, o Outcome) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	// A probe of an older generation is not found: serials are never used again.
 	e := b.current.Load()
-	if p.era != e {
-		return
-	}
 	e.expire(at)
 	i := slices.IndexFunc(e.probes, func(out probe) bool { return out.serial == p.serial })
 	if i < 0 {
