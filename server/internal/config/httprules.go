@@ -116,4 +116,3 @@ func reservedHeader(name string) bool {
 	}
 	return lower == "redrive" || strings.HasPrefix(lower, "redrive-")
 }
-

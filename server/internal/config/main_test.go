@@ -2,6 +2,7 @@ package config
 
 import (
 	"os"
+	"reflect"
 	"strings"
 	"testing"
 )
@@ -27,3 +28,5 @@ func decodeValid(t testing.TB, text string) *Loaded {
 
 // lines joins lines, so that tests show files as they are.
 func lines(l ...string) string { return strings.Join(l, "\n") + "\n" }
+
+func typeOfConfig() reflect.Type { return reflect.TypeFor[Config]() }

@@ -112,8 +112,12 @@ func (k *checker) field(s Setting, field reflect.Value, path string) {
 	if field.IsZero() {
 		if s.Required {
 			k.broken(path, "is missing", missingHint(s))
+			return
 		}
-		return
+		// An empty item of a list or map can still lack what it needs.
+		if field.Kind() != reflect.Struct {
+			return
+		}
 	}
 	switch field.Kind() {
 	case reflect.Pointer:
