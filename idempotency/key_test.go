@@ -40,6 +40,7 @@ func TestKey(t *testing.T) {
 		{"header of another spelling", "order", message("m1", "Order", "4711"), position, "i:c/orders@1/17"},
 		{"no header named", "", message("m1", "", "4711"), position, "i:c/orders@1/17"},
 		{"header like a position", "order", message("", "order", "i:c/orders@1/17"), position, "h:i:c/orders@1/17"},
+		{"header like a digest", "order", message("", "order", "sha256:"+envelope.Digest(bytes.Repeat([]byte("x"), 257))), position, "h:sha256:" + envelope.Digest(bytes.Repeat([]byte("x"), 257))},
 		{"header of bytes", "order", message("", "order", "a b%\xff\n"), position, "h:a%20b%25%FF%0A"},
 		{"publication", "", message("pub:file-1"), position, "pub:file-1"},
 		{"message id only", "", message("m1"), broker.Incarnation{}, "m:m1"},
@@ -186,6 +187,29 @@ func TestNoCollisions(t *testing.T) {
 		add(key)
 		add(idempotency.CopyIncarnation(id.String(), "g"))
 	}
+}
+
+// TestSplitsStayApart: of one string, cut in two at different places and with the
+// separator left out, no two cuts may give the same identity.
+func TestSplitsStayApart(t *testing.T) {
+	kinds := map[string]func(a, b string) string{
+		"dead": idempotency.DeadPublishID, "incarnation": idempotency.CopyIncarnation, "scope": idempotency.Scope,
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		whole := rapid.StringMatching(`([ab]{0,2}(:|/|%3A|%2F|%)){2,4}[ab]{0,2}`).Draw(t, "whole")
+		for name, join := range kinds {
+			seen := map[string][2]string{}
+			for i := range len(whole) {
+				for _, cut := range [][2]string{{whole[:i], whole[i:]}, {whole[:i], whole[i+1:]}} {
+					id := join(cut[0], cut[1])
+					if other, ok := seen[id]; ok && other != cut {
+						t.Fatalf("%s: %q and %q both give %q", name, cut, other, id)
+					}
+					seen[id] = cut
+				}
+			}
+		}
+	})
 }
 
 func FuzzKey(f *testing.F) {
