@@ -8,7 +8,7 @@ const Version = 1
 // Config is everything that can be set. The zero value, with its defaults
 // filled in, is a worker with an embedded broker and no subscription.
 type Config struct {
-	// Version of the file format.
+	// Version is the version of the file format.
 	Version int `yaml:"version" required:"true" enum:"1"`
 	// DataDir is the folder for everything that redrive keeps on this machine: the
 	// embedded broker, the catalogue, tokens. Default: ./redrive-data.
