@@ -1,0 +1,153 @@
+package redrivenats_test
+
+import (
+	"context"
+	"flag"
+	"os"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/redrive-dev/redrive/broker"
+	"github.com/redrive-dev/redrive/brokertest"
+	"github.com/redrive-dev/redrive/internal/natstest"
+	"github.com/redrive-dev/redrive/redrivenats"
+)
+
+// TestMain lets more cases run at once than there are processors: nearly all of
+// their time is waiting for leases and delays.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if err := flag.Set("test.parallel", "32"); err != nil {
+		panic(err)
+	}
+	os.Exit(m.Run())
+}
+
+// rig is the suite's way to one real server.
+type rig struct {
+	t      *testing.T
+	server *natstest.Server
+	raw    *nats.Conn
+
+	mu    sync.Mutex
+	conns map[broker.Broker]*nats.Conn
+}
+
+func newRig(t *testing.T, options natstest.Options) *rig {
+	t.Helper()
+	server := natstest.Start(t, options)
+	return &rig{t: t, server: server, raw: server.Connect(), conns: map[broker.Broker]*nats.Conn{}}
+}
+
+func (r *rig) harness() brokertest.Harness {
+	return brokertest.Harness{
+		Open: func(t brokertest.T) broker.Broker { return r.open(t) },
+		Restart: func(brokertest.T) {
+			r.server.Kill()
+			r.server.Restart()
+		},
+		Kill: func(_ brokertest.T, b broker.Broker) {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			// Closing the connection says nothing about the subscriptions, as the end of
+			// a process says nothing.
+			r.conns[b].Close()
+		},
+		PublishRaw: r.publishRaw,
+		Lease:      400 * time.Millisecond,
+		Hostile: []broker.Header{
+			{Name: "Nats-Msg-Id", Value: []byte("a producer's id")},
+			{Name: "Nats-Sequence", Value: []byte("999999")},
+			{Name: "Nats-Stream", Value: []byte("elsewhere")},
+			{Name: "Nats-Subject", Value: []byte("elsewhere")},
+			{Name: "Nats-Time-Stamp", Value: []byte("yesterday")},
+			{Name: "Nats-Num-Pending", Value: []byte("many")},
+		},
+	}
+}
+
+func (r *rig) open(t brokertest.T) *redrivenats.Broker {
+	t.Helper()
+	nc, err := nats.Connect(r.server.URL, nats.Token(r.server.Token), nats.ReconnectBufSize(-1),
+		nats.MaxReconnects(-1), nats.ReconnectWait(20*time.Millisecond))
+	if err != nil {
+		t.Fatalf("connect: %v", err)
+	}
+	b, err := redrivenats.New(t.Context(), nc, redrivenats.Config{})
+	if err != nil {
+		nc.Close()
+		t.Fatalf("new: %v", err)
+	}
+	r.mu.Lock()
+	r.conns[b] = nc
+	r.mu.Unlock()
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		if err := b.Close(ctx); err != nil {
+			t.Logf("close: %v", err)
+		}
+		nc.Close()
+	})
+	return b
+}
+
+func (r *rig) publishRaw(t brokertest.T, queue string, m broker.Message) {
+	t.Helper()
+	js, err := jetstream.New(r.raw)
+	if err != nil {
+		t.Fatalf("jetstream: %v", err)
+	}
+	msg := nats.NewMsg(queue)
+	msg.Data = m.Body
+	for _, list := range [][]broker.Header{m.Headers, m.Control} {
+		for _, h := range list {
+			msg.Header.Add(h.Name, string(h.Value))
+		}
+	}
+	if _, err := js.PublishMsg(t.Context(), msg); err != nil {
+		t.Fatalf("publish with a plain client: %v", err)
+	}
+}
+
+// TestConformance runs the suite on queues that redrive makes.
+func TestConformance(t *testing.T) {
+	brokertest.Run(t, newRig(t, natstest.Options{}).harness())
+}
+
+// TestConformanceOnUsersStreams runs the suite on streams that a user made and
+// that allow every header which steers the server.
+func TestConformanceOnUsersStreams(t *testing.T) {
+	for name, retention := range map[string]jetstream.RetentionPolicy{
+		"Limits": jetstream.LimitsPolicy, "Interest": jetstream.InterestPolicy,
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, natstest.Options{})
+			h := r.harness()
+			h.Hostile = append(h.Hostile,
+				broker.Header{Name: "Nats-Rollup", Value: []byte("sub")},
+				broker.Header{Name: "Nats-TTL", Value: []byte("1s")})
+			js, err := jetstream.New(r.raw)
+			if err != nil {
+				t.Fatal(err)
+			}
+			unique := brokertest.Harness{}.WithDefaults().Queue
+			h.Queue = func(bt brokertest.T, name string) string {
+				queue := unique(bt, name)
+				_, err := js.CreateStream(bt.Context(), jetstream.StreamConfig{
+					Name: "USER-" + queue[len(queue)-16:], Subjects: []string{queue}, Retention: retention,
+					AllowRollup: true, AllowMsgTTL: true,
+				})
+				if err != nil {
+					bt.Fatalf("create the user's stream: %v", err)
+				}
+				return queue
+			}
+			brokertest.Run(t, h)
+		})
+	}
+}

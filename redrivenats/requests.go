@@ -1,0 +1,239 @@
+package redrivenats
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/redrive-dev/redrive/broker"
+)
+
+// requests sends messages that the server answers, many at a time: one
+// subscription takes all answers, so that a confirmation costs no subscription
+// and no goroutine.
+type requests struct {
+	nc      *nats.Conn
+	prefix  string
+	sub     *nats.Subscription
+	timeout time.Duration
+
+	mu     sync.Mutex
+	next   uint64
+	open   map[string]chan *nats.Msg
+	closed bool
+}
+
+func newRequests(nc *nats.Conn, timeout time.Duration) (*requests, error) {
+	r := &requests{nc: nc, prefix: nc.NewInbox() + ".", timeout: timeout, open: map[string]chan *nats.Msg{}}
+	sub, err := nc.Subscribe(r.prefix+"*", r.answer)
+	if err != nil {
+		return nil, fmt.Errorf("subscribe to confirmations: %w", err)
+	}
+	// A dropped confirmation would be an unknown outcome; the number of open
+	// requests is what bounds them.
+	if err := sub.SetPendingLimits(-1, -1); err != nil {
+		return nil, fmt.Errorf("subscribe to confirmations: %w", err)
+	}
+	r.sub = sub
+	return r, nil
+}
+
+func (r *requests) answer(m *nats.Msg) {
+	key := strings.TrimPrefix(m.Subject, r.prefix)
+	r.mu.Lock()
+	answer := r.open[key]
+	delete(r.open, key)
+	r.mu.Unlock()
+	if answer != nil {
+		answer <- m
+	}
+}
+
+// request is one that has been sent.
+type request struct {
+	r      *requests
+	key    string
+	answer chan *nats.Msg
+}
+
+// send sends a message and does not wait. An error means that nothing was sent.
+func (r *requests) send(m *nats.Msg) (*request, error) {
+	if !r.nc.IsConnected() {
+		// A library that buffers while it reconnects would send later than anybody
+		// expects.
+		return nil, r.notConnected()
+	}
+	r.mu.Lock()
+	if r.closed {
+		r.mu.Unlock()
+		return nil, fmt.Errorf("nats connection: %w", broker.ErrClosed)
+	}
+	r.next++
+	q := &request{r: r, key: strconv.FormatUint(r.next, 36), answer: make(chan *nats.Msg, 1)}
+	r.open[q.key] = q.answer
+	r.mu.Unlock()
+	m.Reply = r.prefix + q.key
+	if err := r.nc.PublishMsg(m); err != nil {
+		q.forget()
+		return nil, publishError(err, m)
+	}
+	return q, nil
+}
+
+func (r *requests) notConnected() error {
+	if r.nc.IsClosed() {
+		return fmt.Errorf("nats connection: %w", broker.ErrClosed)
+	}
+	return fmt.Errorf("not connected to nats (%s), it reconnects by itself: %w", r.nc.Status(), errDisconnected)
+}
+
+// publishError explains an error before anything was sent.
+func publishError(err error, m *nats.Msg) error {
+	switch {
+	case errors.Is(err, nats.ErrMaxPayload):
+		return &broker.TooLargeError{Size: headerSize(m.Header) + len(m.Data)}
+	case errors.Is(err, nats.ErrConnectionClosed):
+		return fmt.Errorf("nats connection: %w", broker.ErrClosed)
+	case errors.Is(err, nats.ErrReconnectBufExceeded):
+		return fmt.Errorf("not connected to nats, it reconnects by itself: %w", errDisconnected)
+	}
+	return err
+}
+
+func (q *request) forget() {
+	q.r.mu.Lock()
+	delete(q.r.open, q.key)
+	q.r.mu.Unlock()
+}
+
+// wait returns the answer. An error that wraps ErrUnknown means that none came;
+// errNoResponders that the server knows nobody who listens, so that nothing
+// was stored.
+func (q *request) wait(ctx context.Context, patience time.Duration) (*nats.Msg, error) {
+	select {
+	case m := <-q.answer:
+		return checkAnswer(m)
+	default:
+	}
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	select {
+	case m := <-q.answer:
+		return checkAnswer(m)
+	case <-ctx.Done():
+		q.forget()
+		return nil, fmt.Errorf("no confirmation from nats: %w: %w", broker.ErrUnknown, context.Cause(ctx))
+	case <-timer.C:
+		q.forget()
+		return nil, fmt.Errorf("%w within %v: %w", errTimeout, q.r.timeout, broker.ErrUnknown)
+	}
+}
+
+func checkAnswer(m *nats.Msg) (*nats.Msg, error) {
+	if len(m.Data) == 0 && m.Header.Get("Status") == "503" {
+		return nil, errNoResponders
+	}
+	return m, nil
+}
+
+// do sends a message and waits for the answer.
+func (r *requests) do(ctx context.Context, m *nats.Msg) (*nats.Msg, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, context.Cause(ctx)
+	}
+	q, err := r.send(m)
+	if err != nil {
+		return nil, err
+	}
+	return q.wait(ctx, r.timeout)
+}
+
+// close ends the subscription. Waiting requests run into their timeout: their
+// outcome is unknown.
+func (r *requests) close() error {
+	r.mu.Lock()
+	if r.closed {
+		r.mu.Unlock()
+		return nil
+	}
+	r.closed = true
+	r.mu.Unlock()
+	if r.nc.IsClosed() {
+		return nil
+	}
+	return r.sub.Unsubscribe()
+}
+
+// pubAck is the server's answer to a publication in a stream.
+type pubAck struct {
+	Stream    string              `json:"stream"`
+	Sequence  uint64              `json:"seq"`
+	Duplicate bool                `json:"duplicate"`
+	Error     *jetstream.APIError `json:"error"`
+}
+
+// parsePubAck reads a confirmation. An answer that cannot be read is an unknown
+// outcome, one with an error certainly not stored.
+func parsePubAck(m *nats.Msg, sent *nats.Msg) (pubAck, error) {
+	var ack pubAck
+	if err := json.Unmarshal(m.Data, &ack); err != nil {
+		return ack, fmt.Errorf("unreadable confirmation from nats: %w: %w", broker.ErrUnknown, err)
+	}
+	if ack.Error != nil {
+		return ack, storeError(ack.Error, sent)
+	}
+	if ack.Stream == "" || ack.Sequence == 0 {
+		return ack, fmt.Errorf("incomplete confirmation from nats: %w", broker.ErrUnknown)
+	}
+	return ack, nil
+}
+
+// publish stores one message and waits for its confirmation.
+func (r *requests) publish(ctx context.Context, m *nats.Msg) (pubAck, error) {
+	answer, err := r.do(ctx, m)
+	if err != nil {
+		return pubAck{}, unroutable(err, m)
+	}
+	return parsePubAck(answer, m)
+}
+
+// unroutable says that nobody listens, in the port's words.
+func unroutable(err error, m *nats.Msg) error {
+	if errors.Is(err, errNoResponders) {
+		return fmt.Errorf("no stream takes subject %q: %w", m.Subject, broker.ErrUnroutable)
+	}
+	return err
+}
+
+// api calls the JetStream API.
+func (r *requests) api(ctx context.Context, call string, body any, into any) error {
+	payload, err := json.Marshal(body)
+	if err != nil {
+		return err
+	}
+	answer, err := r.do(ctx, &nats.Msg{Subject: apiPrefix + call, Data: payload})
+	if err != nil {
+		return err
+	}
+	var failed struct {
+		Error *jetstream.APIError `json:"error"`
+	}
+	if err := json.Unmarshal(answer.Data, &failed); err != nil {
+		return fmt.Errorf("unreadable answer from nats to %s: %w", call, err)
+	}
+	if failed.Error != nil {
+		return failed.Error
+	}
+	return json.Unmarshal(answer.Data, into)
+}
+
+// apiPrefix is where JetStream listens.
+const apiPrefix = "$JS.API."
