@@ -106,9 +106,11 @@ func (w *Worker) execute(now time.Time, own *engine.Item, actions []engine.Actio
 		case engine.Extend:
 			it, d := a.Item, a.Duration
 			w.spawn(func() { w.extend(it, d) })
-		case engine.PauseIntake, engine.ResumeIntake:
-			pause := a.Kind == engine.PauseIntake
-			w.spawn(func() { w.pauseIntake(pause) })
+		case engine.PauseIntake:
+			select {
+			case w.paused <- struct{}{}:
+			default:
+			}
 		case engine.Notify:
 			w.notify(now, a)
 		}
@@ -220,8 +222,28 @@ func (w *Worker) extend(it *engine.Item, d time.Duration) {
 	})
 }
 
+// pauseLoop tells the broker whether messages will be asked for, always the
+// newest answer.
+func (w *Worker) pauseLoop() {
+	told := false
+	for {
+		select {
+		case <-w.fetch.ctx.Done():
+			return
+		case <-w.paused:
+			w.mu.Lock()
+			pause := w.machine.Paused()
+			w.mu.Unlock()
+			if pause != told {
+				told = pause
+				w.pauseIntake(pause)
+			}
+		}
+	}
+}
+
 func (w *Worker) pauseIntake(pause bool) {
-	ctx, cancel := context.WithTimeout(w.settle.ctx, w.cfg.SettleTimeout)
+	ctx, cancel := context.WithTimeout(w.fetch.ctx, w.cfg.SettleTimeout)
 	defer cancel()
 	call := w.sub.Resume
 	if pause {

@@ -160,6 +160,7 @@ type Worker struct {
 	armed   time.Time // when the timer will call Tick
 	kick    chan struct{}
 	receive chan int
+	paused  chan struct{} // told when the machine's Paused may have changed
 	started atomic.Bool
 	busy    atomic.Int64  // goroutines that hold a message or a settlement
 	quiet   chan struct{} // told when busy falls to zero
@@ -211,6 +212,7 @@ func NewWorker(b broker.Broker, h Handler, c Config) (*Worker, error) {
 		scope:   idempotency.Scope(c.Source, c.Group),
 		kick:    make(chan struct{}, 1),
 		receive: make(chan int, 1),
+		paused:  make(chan struct{}, 1),
 		quiet:   make(chan struct{}, 1),
 	}
 	w.deps.init(*c.Dependency, c.Test.Seed)
@@ -234,7 +236,13 @@ func (w *Worker) Run(ctx context.Context) error {
 	defer w.work.cancel(nil)
 
 	fetching := make(chan struct{})
-	go func() { defer close(fetching); w.receiveLoop() }()
+	go func() {
+		defer close(fetching)
+		pausing := make(chan struct{})
+		go func() { defer close(pausing); w.pauseLoop() }()
+		w.receiveLoop()
+		<-pausing
+	}()
 	ticking := make(chan struct{})
 	tickDone := make(chan struct{})
 	go func() { defer close(tickDone); w.tickLoop(ticking) }()

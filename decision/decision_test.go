@@ -217,7 +217,9 @@ func TestRows(t *testing.T) {
 		{"used up", decision.RowAttempts, decision.DeadLetter, func(in *decision.Input) {
 			history(in, 4)
 			failed(in, errDown)
-		}, func(_ *decision.Input, v decision.Verdict) bool { return v.Reason == envelope.ReasonAttempts && v.Counted }},
+		}, func(_ *decision.Input, v decision.Verdict) bool {
+			return v.Reason == envelope.ReasonAttempts && v.Counted
+		}},
 		{"the copy cannot be written", decision.RowMoveFailed, decision.Stay, func(in *decision.Input) { in.Fact = decision.MoveFailed }, func(in *decision.Input, v decision.Verdict) bool { return v.At.After(in.Now) }},
 		{"the copy is too large", decision.RowMoveTooLarge, decision.Park, func(in *decision.Input) { in.Fact = decision.MoveTooLarge }, nil},
 		{"and that for too long", decision.RowMoveGiveBack, decision.Release, func(in *decision.Input) {
@@ -335,7 +337,7 @@ func arbitrary(t *rapid.T) *decision.Input {
 	in.Until = ago("until")
 	if in.Fact == decision.Failed || in.Fact == decision.DependencyOpen {
 		f := failure.Failure{
-			Category: rapid.SampledFrom(append(failure.Categories(), failure.None)).Draw(t, "category"),
+			Category:  rapid.SampledFrom(append(failure.Categories(), failure.None)).Draw(t, "category"),
 			Throttled: rapid.Bool().Draw(t, "throttled"), Quarantine: rapid.IntRange(0, 4).Draw(t, "quarantine") == 0,
 			RetryAfter: time.Duration(rapid.Int64Range(0, int64(100*time.Hour)).Draw(t, "after")),
 		}

@@ -26,10 +26,8 @@ const (
 	StoreMark
 	// Extend the lease of Item by Duration, and report Extended if that failed.
 	Extend
-	// PauseIntake and ResumeIntake tell the broker that no Receive will come for a
-	// while.
+	// PauseIntake tells the broker what Paused says now.
 	PauseIntake
-	ResumeIntake
 	// Notify tells observers of Event.
 	Notify
 )

@@ -116,7 +116,10 @@ func (m *Machine) outcome(res *Result) breaker.Outcome {
 // charge postpones a counted retry to the token that the budget gives.
 func (m *Machine) charge(now time.Time, v decision.Verdict) decision.Verdict {
 	if v.Action == decision.Retry && v.Budgeted {
-		if at := now.Add(m.budget.Reserve(now)); at.After(v.At) {
+		// The budget never refuses; in a lasting overload its wait is bounded like
+		// every other.
+		wait := min(m.budget.Reserve(now), m.cfg.Policy.Retry.MaxAge)
+		if at := now.Add(wait); at.After(v.At) {
 			v.At = at
 			v.Delay = at.Sub(now)
 		}

@@ -166,28 +166,31 @@ func (m *Machine) settleDown(now time.Time, out []Action) []Action {
 	return m.watchBreaker(now, out)
 }
 
-// watchBreaker tells of a change of the breaker and pauses or resumes the
+// watchBreaker tells of a change of the breaker, and pauses or resumes the
 // intake with it.
 func (m *Machine) watchBreaker(now time.Time, out []Action) []Action {
 	st := m.breaker.State(now)
 	if st != breaker.Closed {
-		m.wake(m.breaker.Next(now))
+		// A breaker whose time has come waits for a message and not for the clock.
+		if next := m.breaker.Next(now); next.After(now) {
+			m.wake(next)
+		}
 	}
-	if st == m.lastState {
-		return out
+	if st != m.lastState {
+		m.lastState = st
+		out = append(out, Action{Kind: Notify, Event: EventBreaker, State: st})
 	}
-	m.lastState = st
-	out = append(out, Action{Kind: Notify, Event: EventBreaker, State: st})
-	switch {
-	case st == breaker.Open && !m.paused:
-		m.paused = true
+	// A Receive that is under way when the breaker opens goes on: what it brings is
+	// held, and makes the next probe.
+	if paused := st == breaker.Open && !m.receiving; paused != m.paused {
+		m.paused = paused
 		out = append(out, Action{Kind: PauseIntake})
-	case st != breaker.Open && m.paused:
-		m.paused = false
-		out = append(out, Action{Kind: ResumeIntake})
 	}
 	return out
 }
+
+// Paused reports whether no Receive will come for a while.
+func (m *Machine) Paused() bool { return m.paused }
 
 // Snapshot is the state of a machine, for people.
 type Snapshot struct {
