@@ -96,6 +96,9 @@ func (b *Broker) findRoutes(ctx context.Context, queue string) ([]route, error) 
 	if foreign.subject == "" {
 		return nil, fmt.Errorf("stream %s listens on more than one subject: publish to one of them by name: %w", queue, broker.ErrUnroutable)
 	}
+	if foreign.retention == jetstream.InterestPolicy && foreign.consumers == 0 {
+		return nil, fmt.Errorf("stream %s confirms messages and drops them as long as it has no consumer: %w", foreign.stream, broker.ErrUnroutable)
+	}
 	return []route{{stream: foreign.stream, subject: foreign.subject}}, nil
 }
 

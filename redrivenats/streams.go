@@ -158,7 +158,6 @@ func checkConsumer(c jetstream.ConsumerConfig) []error {
 		{c.MaxDeliver > 0, "max_deliver strands a message in the stream when it is reached: set it to -1"},
 		{len(c.BackOff) > 0, "backoff changes when released messages come back, and not as asked: remove it"},
 		{c.DeliverSubject != "", "it is a push consumer: redrive pulls"},
-		{c.AckWait > 0 && c.AckWait < time.Second, "ack_wait is under a second: leases end before they can be extended"},
 		{c.PriorityPolicy != jetstream.PriorityPolicyNone, "it has priority groups, which redrive does not ask for"},
 	})
 }
@@ -192,6 +191,7 @@ type source struct {
 	duplicates time.Duration
 	direct     bool
 	retention  jetstream.RetentionPolicy
+	consumers  int
 	notes      []string
 }
 
@@ -259,7 +259,7 @@ func (b *Broker) foreignInfo(ctx context.Context, name, queue, subject string) (
 	}
 	s := source{
 		stream: name, created: info.Created, queue: queue, filter: subject, subject: subject,
-		duplicates: c.Duplicates, direct: c.AllowDirect, retention: c.Retention,
+		duplicates: c.Duplicates, direct: c.AllowDirect, retention: c.Retention, consumers: info.State.Consumers,
 	}
 	if len(c.Subjects) == 1 && c.Subjects[0] == subject {
 		// A filter that matches everything costs the server work for nothing.

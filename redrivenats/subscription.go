@@ -142,6 +142,10 @@ func (s *subscription) Receive(ctx context.Context, limit int) ([]broker.Deliver
 		if err != nil {
 			return nil, err
 		}
+		if !s.b.nc.IsConnected() {
+			// What has arrived cannot be settled now: it stays here.
+			return nil, s.pace(ctx, s.b.req.notConnected())
+		}
 		out, err := s.collect(ctx, min(limit, room))
 		if err != nil {
 			return nil, s.pace(ctx, err)
@@ -254,9 +258,6 @@ func (s *subscription) order() [2]*lane {
 // asks for one message only, so that what comes while nobody receives is one
 // message and no batch.
 func (s *subscription) ask(ctx context.Context, want int) error {
-	if !s.b.nc.IsConnected() {
-		return s.b.req.notConnected()
-	}
 	if err := s.reconnected(ctx); err != nil {
 		return err
 	}

@@ -72,7 +72,13 @@ func Start(tb testing.TB, options Options) *Server {
 // Kill ends the server with SIGKILL and returns when it is gone.
 func (s *Server) Kill() {
 	s.tb.Helper()
-	s.stop()
+	s.end(syscall.SIGKILL)
+}
+
+// Stop ends the server in order and returns when it is gone.
+func (s *Server) Stop() {
+	s.tb.Helper()
+	s.end(syscall.SIGTERM)
 }
 
 // Restart starts a killed server on the same port and data and returns when it
@@ -215,7 +221,9 @@ func (s *Server) awaitReady() {
 	}
 }
 
-func (s *Server) stop() {
+func (s *Server) stop() { s.end(syscall.SIGKILL) }
+
+func (s *Server) end(signal syscall.Signal) {
 	s.mu.Lock()
 	cmd, exited := s.cmd, s.exited
 	s.cmd = nil
@@ -223,8 +231,8 @@ func (s *Server) stop() {
 	if cmd == nil {
 		return
 	}
-	if err := cmd.Process.Signal(syscall.SIGKILL); err != nil {
-		s.tb.Logf("kill nats-server: %v", err)
+	if err := cmd.Process.Signal(signal); err != nil {
+		s.tb.Logf("end nats-server: %v", err)
 	}
 	<-exited
 }
