@@ -35,6 +35,7 @@ type Failure struct {
 	Throttled bool
 	// Quarantine says that the handler asked for the message to be set aside.
 	Quarantine bool
-	// Timeout says that the handler ran out of its time.
+	// Timeout says that the handler ran out of its time. Classify leaves it to
+	// the caller of the handler, the only one who knows.
 	Timeout bool
 }

@@ -45,9 +45,11 @@ const (
 // form: Normalise(Normalise(s)) == Normalise(s). The cost is linear in the
 // length of the message.
 func Normalise(message string) string {
-	var space [MaxNormal]byte
-	return string(appendNormal(space[:0], message))
+	return string(appendNormal(make([]byte, 0, normalRoom(message)), message))
 }
+
+// normalRoom is what the normal form of a message needs in most cases.
+func normalRoom(message string) int { return min(MaxNormal, len(message)+len(message)/4+16) }
 
 // appendNormal appends the normal form of the message to dst.
 func appendNormal(dst []byte, message string) []byte {

@@ -1,6 +1,7 @@
 package failure_test
 
 import (
+	"os"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -117,10 +118,26 @@ func fragments() *rapid.Generator[string] {
 }
 
 func TestNormaliseIsItsOwnNormalForm(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		parts := rapid.SliceOfN(fragments(), 0, 30).Draw(t, "parts")
-		checkNormal(t, strings.Join(parts, ""))
-	})
+	rounds := 10
+	if os.Getenv("REDRIVE_FULL") == "1" {
+		rounds = 10_000
+	}
+	for range rounds {
+		rapid.Check(t, func(t *rapid.T) {
+			parts := rapid.SliceOfN(fragments(), 0, 30).Draw(t, "parts")
+			checkNormal(t, strings.Join(parts, ""))
+		})
+	}
+}
+
+// Forms that were cut keep the same law: each input is longer than the room.
+func TestNormaliseCuts(t *testing.T) {
+	for _, part := range []string{"a", "é", "日本", "abc ", "a-", "a,", "12 x ", "é1", "'", "http://a.b/c ", "abcdefab-abcd-abcd-abcd-abcdefabcdef<n>", "x=1;", "\\", "status 503 "} {
+		for shift := range 40 {
+			checkNormal(t, strings.Repeat("z", shift)+" "+strings.Repeat(part, 4096/len(part)))
+			checkNormal(t, strings.Repeat("y", shift)+strings.Repeat(part, 700))
+		}
+	}
 }
 
 func FuzzNormalise(f *testing.F) {

@@ -61,8 +61,12 @@ func (s *scanner) exponent() int {
 
 // duration reads a duration as Go writes it.
 func (s *scanner) duration() bool {
+	const most = 6
 	i := s.pos
-	for i < len(s.in) && isDigit(s.in[i]) {
+	for n := 0; i < len(s.in) && isDigit(s.in[i]); n++ {
+		if n == most {
+			return false
+		}
 		i = s.digits(i)
 		if i+1 < len(s.in) && s.in[i] == '.' {
 			i = s.digits(i + 1)
@@ -126,7 +130,7 @@ func (s *scanner) address() bool {
 			double = double || i > s.pos && s.in[i-1] == ':'
 			continue
 		}
-		if !isHex(c) && (c != '.' || colons == 0 || i+1 >= len(s.in) || !isDigit(s.in[i+1])) {
+		if !isHex(c) && (c != '.' || !double || i+1 >= len(s.in) || !isDigit(s.in[i+1])) {
 			break
 		}
 		digit = digit || isDigit(c)

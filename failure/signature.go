@@ -26,12 +26,12 @@ type SignatureInput struct {
 // SHA-256. Equal inputs give equal signatures on every machine and in every
 // release, as long as the version is the same.
 func Signature(in SignatureInput) string {
-	// Most inputs fit, and then the array stays on the goroutine's stack.
-	var space [1024]byte
 	if in.Group == "" {
 		in.Group = "default"
 	}
-	b := append(space[:0], SignatureVersion...)
+	const lengths = 16
+	b := make([]byte, 0, lengths+len(in.Source)+len(in.Group)+len(in.Type)+len(in.Frame)+normalRoom(in.Message))
+	b = append(b, SignatureVersion...)
 	b = appendField(b, in.Source)
 	b = appendField(b, in.Group)
 	b = append(b, byte(in.Category))

@@ -137,7 +137,7 @@ func (s *scanner) calendar(word string) bool {
 	for end < len(s.in) && isWord(s.in[end]) {
 		end++
 	}
-	return !month && isMonth(s.in[i:end])
+	return !month && s.boundary(end) && isMonth(s.in[i:end])
 }
 
 func isMonth(word string) bool {

@@ -44,10 +44,10 @@ func (s *scanner) word() {
 	// What follows a placeholder may be the rest of a word that had a number in
 	// it, and is never the beginning of something larger.
 	whole := s.end != endsPlaceholder
-	if whole && s.pos >= s.runEnd && s.randomRun() {
+	w := s.shape()
+	if whole && s.pos >= s.runEnd && s.inRun(w) && s.randomRun() {
 		return
 	}
-	w := s.shape()
 	text := s.in[s.pos:w.end]
 	switch {
 	case whole && w.hex && (len(text) == 8 && s.uuid() || len(text) <= 4 && s.address()):
@@ -140,6 +140,13 @@ func isRandom(text string, w shape) bool {
 		return true
 	}
 	return n >= 10 && w.lower > 0 && w.upper*3 >= n
+}
+
+// inRun reports whether a word can be the beginning of a random token: it has
+// digits, or a dash or underscore goes on from it. It spares the plain words a
+// second look.
+func (s *scanner) inRun(w shape) bool {
+	return w.digits > 0 || w.end < len(s.in) && (s.in[w.end] == '-' || s.in[w.end] == '_')
 }
 
 // randomRun takes out tokens such as base64url, whose dashes and underscores
