@@ -78,7 +78,7 @@ func fieldValue(s string) string {
 // fold gives names that some server takes for the same header the same form: CGI
 // and its successors read "_" and "." as "-".
 func fold(name string) string {
-	return strings.NewReplacer("_", "-", ".", "-").Replace(strings.ToLower(name))
+	return strings.ReplaceAll(strings.ReplaceAll(strings.ToLower(name), "_", "-"), ".", "-")
 }
 
 // setByUs reports whether redrive or HTTP itself owns a request header.

@@ -162,7 +162,7 @@ func FuzzProducerHeaders(f *testing.F) {
 	f.Add("content-length", "0", "Transfer-Encoding", "chunked")
 	f.Fuzz(func(t *testing.T, n1, v1, n2, v2 string) {
 		in := producer(n1, v1, n2, v2)
-		req, err := http.NewRequest(http.MethodPost, "http://example.com/x", strings.NewReader("body"))
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://example.com/x", strings.NewReader("body"))
 		require.NoError(t, err)
 		req.Header = http.Header{"Redrive-Attempt": {"1"}, "Authorization": {"Bearer t"}, "idempotency-key": {"k"}, "User-Agent": {"redrive"}}
 		addProducer(req.Header, in, 1<<20)

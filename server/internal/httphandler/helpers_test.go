@@ -1,7 +1,6 @@
 package httphandler
 
 import (
-	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -25,14 +24,14 @@ import (
 
 var testNow = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
-func serve(t *testing.T, h http.HandlerFunc) *httptest.Server {
+func serve(t testing.TB, h http.HandlerFunc) *httptest.Server {
 	t.Helper()
 	s := httptest.NewServer(h)
 	t.Cleanup(s.Close)
 	return s
 }
 
-func newClient(t *testing.T, cfg Config) *Client {
+func newClient(t testing.TB, cfg Config) *Client {
 	t.Helper()
 	if cfg.Now == nil {
 		cfg.Now = func() time.Time { return testNow }
@@ -134,9 +133,4 @@ func serveTLS(t *testing.T, cfg *tls.Config, h http.HandlerFunc) *httptest.Serve
 	s.StartTLS()
 	t.Cleanup(s.Close)
 	return s
-}
-
-func bg(t *testing.T) context.Context {
-	t.Helper()
-	return t.Context()
 }

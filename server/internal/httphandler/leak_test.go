@@ -48,7 +48,7 @@ func TestNoSecretInAnyError(t *testing.T) {
 	for name, answer := range answers {
 		for method, auth := range auths {
 			c := newClient(t, Config{URL: raw(t, answer), Auth: auth, SecretHeaders: map[string]Secret{"X-Api-Key": Static(key)}})
-			err := c.Handle(bg(t), Request{})
+			err := c.Handle(t.Context(), Request{})
 			require.Error(t, err, name)
 			for _, text := range everyText(err) {
 				for _, secret := range hidden {
@@ -90,7 +90,7 @@ func TestUnreadableSecretKeepsMessagesWaiting(t *testing.T) {
 		}
 		c := newClient(t, Config{URL: s.URL, Auth: Auth{Bearer: secret}})
 		ok = false
-		err := c.Handle(bg(t), Request{})
+		err := c.Handle(t.Context(), Request{})
 		require.EqualError(t, err, "http handler: "+tc.want, name)
 		require.Equal(t, "transient", kind(err), name)
 		_, err = New(Config{URL: s.URL, Auth: Auth{Bearer: secret}})
@@ -104,8 +104,8 @@ func TestRotatedSecretIsUsedAtOnce(t *testing.T) {
 	s := serve(t, func(_ http.ResponseWriter, r *http.Request) { got = append(got, r.Header.Get("Authorization")) })
 	token := "old"
 	c := newClient(t, Config{URL: s.URL, Auth: Auth{Bearer: func() (string, error) { return token, nil }}})
-	require.NoError(t, c.Handle(bg(t), Request{}))
+	require.NoError(t, c.Handle(t.Context(), Request{}))
 	token = "new"
-	require.NoError(t, c.Handle(bg(t), Request{}))
+	require.NoError(t, c.Handle(t.Context(), Request{}))
 	require.Equal(t, []string{"Bearer old", "Bearer new"}, got)
 }

@@ -136,6 +136,7 @@ func mark(v, base verdict, err error, wait time.Duration) error {
 			base = transient
 		}
 		return failure.Quarantine(mark(base, base, err, wait))
+	case done, transient:
 	}
 	return failure.AsTransient(err)
 }

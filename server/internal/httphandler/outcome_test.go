@@ -70,7 +70,7 @@ func TestEveryStatusOverHTTP(t *testing.T) {
 	})
 	c := newClient(t, Config{URL: s.URL})
 	for status := 200; status <= 599; status++ {
-		err := c.Handle(bg(t), Request{Headers: producer("Status", strconv.Itoa(status))})
+		err := c.Handle(t.Context(), Request{Headers: producer("Status", strconv.Itoa(status))})
 		require.Equal(t, wantKind(status), kind(err), "status %d", status)
 	}
 }

@@ -83,5 +83,5 @@ func webhookID(r Request) string {
 	if id == "" {
 		id = "msg_" + rand.Text()
 	}
-	return strings.NewReplacer("%", "%25", ".", "%2E").Replace(fieldValue(id))
+	return strings.ReplaceAll(strings.ReplaceAll(fieldValue(id), "%", "%25"), ".", "%2E")
 }

@@ -36,7 +36,7 @@ func TestPublishedVector(t *testing.T) {
 		URL: s.URL, Signing: []Secret{Static(vectorSecret + "\n")},
 		Now: func() time.Time { return time.Unix(vectorTime, 0) },
 	})
-	require.NoError(t, c.Handle(bg(t), Request{Body: []byte(vectorBody), IdempotencyKey: vectorID, MessageID: "other"}))
+	require.NoError(t, c.Handle(t.Context(), Request{Body: []byte(vectorBody), IdempotencyKey: vectorID, MessageID: "other"}))
 	require.Equal(t, vectorID, got.Get("webhook-id"))
 	require.Equal(t, "1614265330", got.Get("webhook-timestamp"))
 	require.Equal(t, vectorSignature, got.Get("webhook-signature"))
@@ -75,8 +75,8 @@ func TestRotation(t *testing.T) {
 		}
 	})
 	c := newClient(t, Config{URL: s.URL, Signing: []Secret{Static(vectorSecret), Static(otherSecret)}})
-	require.NoError(t, c.Handle(bg(t), Request{Body: body, IdempotencyKey: "cluster/orders.v1/12%"}))
-	require.NoError(t, c.Handle(bg(t), Request{Body: nil, MessageID: "m"}))
+	require.NoError(t, c.Handle(t.Context(), Request{Body: body, IdempotencyKey: "cluster/orders.v1/12%"}))
+	require.NoError(t, c.Handle(t.Context(), Request{Body: nil, MessageID: "m"}))
 }
 
 func TestWebhookID(t *testing.T) {

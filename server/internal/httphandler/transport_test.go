@@ -33,7 +33,7 @@ func TestOwnAuthority(t *testing.T) {
 		}
 	})
 	c := newClient(t, Config{URL: s.URL, TLS: TLS{CAFile: a.file}})
-	require.NoError(t, c.Handle(bg(t), Request{IdempotencyKey: "k", Body: []byte("b")}))
+	require.NoError(t, c.Handle(t.Context(), Request{IdempotencyKey: "k", Body: []byte("b")}))
 	require.Equal(t, "HTTP/2.0", proto)
 }
 
@@ -44,17 +44,17 @@ func TestUntrustedCertificatesAreRefused(t *testing.T) {
 	wrongHost := serveTLS(t, serverTLS(t, a, "elsewhere.example"), called)
 	rightHost := serveTLS(t, serverTLS(t, a, "127.0.0.1"), called)
 
-	err := newClient(t, Config{URL: wrongHost.URL, TLS: TLS{CAFile: a.file}}).Handle(bg(t), Request{})
+	err := newClient(t, Config{URL: wrongHost.URL, TLS: TLS{CAFile: a.file}}).Handle(t.Context(), Request{})
 	require.Equal(t, "transient", kind(err))
 	var host x509.HostnameError
 	require.ErrorAs(t, err, &host)
 
 	var unknown x509.UnknownAuthorityError
-	err = newClient(t, Config{URL: rightHost.URL}).Handle(bg(t), Request{})
+	err = newClient(t, Config{URL: rightHost.URL}).Handle(t.Context(), Request{})
 	require.ErrorAs(t, err, &unknown)
-	err = newClient(t, Config{URL: rightHost.URL, TLS: TLS{CAFile: other.file}}).Handle(bg(t), Request{})
+	err = newClient(t, Config{URL: rightHost.URL, TLS: TLS{CAFile: other.file}}).Handle(t.Context(), Request{})
 	require.ErrorAs(t, err, &unknown)
-	err = newClient(t, Config{URL: rightHost.URL, TLS: TLS{CAFile: a.file, ServerName: "wrong.example"}}).Handle(bg(t), Request{})
+	err = newClient(t, Config{URL: rightHost.URL, TLS: TLS{CAFile: a.file, ServerName: "wrong.example"}}).Handle(t.Context(), Request{})
 	require.ErrorAs(t, err, &host)
 }
 
@@ -63,7 +63,7 @@ func TestServerName(t *testing.T) {
 	a := newAuthority(t)
 	s := serveTLS(t, serverTLS(t, a, "elsewhere.example"), func(http.ResponseWriter, *http.Request) {})
 	c := newClient(t, Config{URL: s.URL, TLS: TLS{CAFile: a.file, ServerName: "elsewhere.example"}})
-	require.NoError(t, c.Handle(bg(t), Request{}))
+	require.NoError(t, c.Handle(t.Context(), Request{}))
 }
 
 func TestClientCertificate(t *testing.T) {
@@ -77,17 +77,17 @@ func TestClientCertificate(t *testing.T) {
 	})
 	cert, key := a.issue(t, 7)
 	c := newClient(t, Config{URL: s.URL, TLS: TLS{CAFile: a.file, CertFile: cert, KeyFile: key}})
-	require.NoError(t, c.Handle(bg(t), Request{}))
+	require.NoError(t, c.Handle(t.Context(), Request{}))
 	// A renewed certificate is used by the next connection.
 	a.issueTo(t, cert, key, 8)
 	c.transport.CloseIdleConnections()
-	require.NoError(t, c.Handle(bg(t), Request{}))
+	require.NoError(t, c.Handle(t.Context(), Request{}))
 	require.Equal(t, []int64{7, 8}, serials)
 
-	err := newClient(t, Config{URL: s.URL, TLS: TLS{CAFile: a.file}}).Handle(bg(t), Request{})
+	err := newClient(t, Config{URL: s.URL, TLS: TLS{CAFile: a.file}}).Handle(t.Context(), Request{})
 	require.Equal(t, "transient", kind(err))
 	cert, key = other.issue(t, 9)
-	err = newClient(t, Config{URL: s.URL, TLS: TLS{CAFile: a.file, CertFile: cert, KeyFile: key}}).Handle(bg(t), Request{})
+	err = newClient(t, Config{URL: s.URL, TLS: TLS{CAFile: a.file, CertFile: cert, KeyFile: key}}).Handle(t.Context(), Request{})
 	require.Equal(t, "transient", kind(err))
 	require.Len(t, serials, 2)
 }

@@ -36,5 +36,6 @@
 //
 // Numbers are compared as they are written, never rounded: 64-bit integers and
 // longer ones stay exact. A number of more than 1,000 characters, or with an
-// exponent beyond ±1,000, is refused, and so is nesting deeper than [MaxDepth].
+// exponent beyond ±1,000, is refused, and so are many of the latter kind and nesting
+// deeper than [MaxDepth].
 package schema

@@ -17,6 +17,11 @@ const MaxDepth = 64
 const (
 	maxNumber   = 1000 // characters of a number
 	maxExponent = 1000 // absolute value of its exponent
+
+	// Exact arithmetic writes an exponent out in digits, so seven characters can
+	// become a thousand. These bound the sum over a body, by itself and per byte.
+	freeDigits = 256 << 10
+	digitsPer  = 8
 )
 
 // parse decodes one JSON value with its numbers as they are written. It refuses
@@ -57,7 +62,7 @@ func jsonProblem(err error, size int) string {
 // guard checks depth and numbers in one pass. It need not understand all of JSON:
 // what it lets through is parsed after it.
 func guard(raw []byte) error {
-	depth := 0
+	depth, digits := 0, freeDigits+digitsPer*len(raw)
 	for i := 0; i < len(raw); i++ {
 		switch c := raw[i]; {
 		case c == '"':
@@ -73,8 +78,12 @@ func guard(raw []byte) error {
 			for end < len(raw) && strings.IndexByte("+-.eE0123456789", raw[end]) >= 0 {
 				end++
 			}
-			if !smallNumber(string(raw[i:min(end, i+maxNumber+1)])) {
+			exp, ok := exponent(raw[i:end])
+			if !ok {
 				return fmt.Errorf("has a number of more than %d characters or with an exponent beyond ±%d", maxNumber, maxExponent)
+			}
+			if digits -= exp; digits < 0 {
+				return errors.New("has too many numbers with large exponents")
 			}
 			i = end - 1
 		}
@@ -96,15 +105,21 @@ func stringEnd(raw []byte, i int) int {
 	return len(raw) - 1
 }
 
-func smallNumber(n string) bool {
-	if len(n) > maxNumber {
-		return false
+// exponent returns the absolute value of a number's exponent, and whether the
+// number is within its bounds. What is no number at all is for the parser to
+// refuse.
+func exponent(number []byte) (int, bool) {
+	if len(number) > maxNumber {
+		return 0, false
 	}
-	at := strings.IndexAny(n, "eE")
+	at := bytes.IndexAny(number, "eE")
 	if at < 0 {
-		return true
+		return 0, true
 	}
-	exp, err := strconv.Atoi(n[at+1:])
-	// What is no number at all is for the parser to refuse.
-	return errors.Is(err, strconv.ErrSyntax) || err == nil && -maxExponent <= exp && exp <= maxExponent
+	exp, err := strconv.Atoi(string(number[at+1:]))
+	if errors.Is(err, strconv.ErrSyntax) {
+		return 0, true
+	}
+	exp = max(exp, -exp)
+	return exp, err == nil && exp <= maxExponent
 }

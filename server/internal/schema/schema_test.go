@@ -152,6 +152,18 @@ func TestDepth(t *testing.T) {
 	require.ErrorContains(t, check(t, v, strings.Repeat("[", 1<<20)), "nested deeper")
 }
 
+func TestManyExponents(t *testing.T) {
+	t.Parallel()
+	v := mustCompile(t, `{"items":{"type":"number"}}`)
+	list := func(number string, n int) string {
+		return "[" + strings.Repeat(number+",", n) + number + "]"
+	}
+	require.NoError(t, check(t, v, list("1e1000", 250)))
+	require.NoError(t, check(t, v, list("1.25e-7", 50_000)))
+	require.NoError(t, check(t, v, list("6.02214076e23", 20_000)))
+	require.EqualError(t, check(t, v, list("1e1000", 100_000)), "body has too many numbers with large exponents (schema order.json)")
+}
+
 func TestContentTypes(t *testing.T) {
 	t.Parallel()
 	v := mustCompile(t, `{"type":"object"}`)
@@ -307,9 +319,9 @@ func TestConcurrentUse(t *testing.T) {
 	for i := range 8 {
 		wg.Go(func() {
 			for range 200 {
-				err := v.Validate(context.Background(), []byte(`{"id":"x"}`), "")
+				err := v.Validate(t.Context(), []byte(`{"id":"x"}`), "")
 				if i%2 == 0 {
-					err = v.Validate(context.Background(), []byte(`{"id":1}`), "")
+					err = v.Validate(t.Context(), []byte(`{"id":1}`), "")
 				}
 				if err == nil {
 					t.Error("passed")
@@ -323,7 +335,7 @@ func TestConcurrentUse(t *testing.T) {
 func TestManyViolationsStaySmall(t *testing.T) {
 	t.Parallel()
 	v := mustCompile(t, `{"items":{"type":"object","additionalProperties":false}}`)
-	err := check(t, v, `[`+strings.Repeat(`1,{"secret":1},`, 20000)+`{}]`)
+	err := check(t, v, `[`+strings.Repeat(`1,{"secret":1},`, 2000)+`{}]`)
 	var e *Error
 	require.ErrorAs(t, err, &e)
 	require.Len(t, e.Violations, 2)
