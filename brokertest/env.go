@@ -22,7 +22,12 @@ type env struct {
 	names  broker.Names
 	// drained holds what was taken from queues that can only be read by taking.
 	drained map[string][]broker.Letter
+	// receives counts calls, to end a case whose broker delivers without end.
+	receives int
 }
+
+// mostReceives is far above what any case needs.
+const mostReceives = 10_000
 
 func newEnv(t T, h Harness) *env {
 	t.Helper()
@@ -139,6 +144,9 @@ func (e *env) tryReceive(sub broker.Subscription, n int, within time.Duration) (
 			e.Fatalf("receive of at most %d returned %d", n-len(got), len(more))
 		}
 		got = append(got, more...)
+		if e.receives++; e.receives > mostReceives {
+			e.Fatalf("more than %d receives: the broker delivers settled messages again, or nothing at once", mostReceives)
+		}
 		if err != nil {
 			return got, err
 		}
@@ -293,7 +301,8 @@ func (e *env) scan(l broker.Letters, n int) []broker.Letter {
 	e.Helper()
 	var all []broker.Letter
 	var cursor broker.Cursor
-	for {
+	const mostPages = 1000
+	for range mostPages {
 		got, next, err := l.Scan(e.ctx, cursor, n)
 		if err != nil {
 			e.Fatalf("scan: %v", err)
@@ -307,6 +316,8 @@ func (e *env) scan(l broker.Letters, n int) []broker.Letter {
 		}
 		cursor = next
 	}
+	e.Fatalf("%d pages of %d letters and no end: the cursor does not go on", mostPages, n)
+	return nil
 }
 
 func clip(body []byte) string {

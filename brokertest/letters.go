@@ -270,10 +270,13 @@ func statsAreTrue(e *env) {
 func statsOfRetry(e *env) {
 	sub := e.open(e.b, unhurried)
 	e.send(1)
-	at := time.Now().Add(2 * e.h.Lease)
+	at := time.Now().Add(3 * e.h.Lease)
 	e.retryAt(e.one(sub), at, "")
-	e.depth(e.source, 0)
 	e.depth(e.names.Retry, 1)
+	if !time.Now().Before(at) {
+		e.Errorf("the waiting retry was counted only when it was due")
+	}
+	e.depth(e.source, 0)
 	e.settle(e.one(sub), broker.Done{})
 	e.notEarly(at)
 	e.depth(e.names.Retry, 0)

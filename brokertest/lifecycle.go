@@ -85,12 +85,11 @@ func drainEndsReceive(e *env) {
 		done := make(chan error, 1)
 		ctx, cancel := context.WithTimeout(e.ctx, e.h.Tolerance)
 		go func() {
-			for {
-				if _, err := sub.Receive(ctx, 1); err != nil {
-					done <- err
-					return
-				}
+			var err error
+			for i := 0; err == nil && i < mostReceives; i++ {
+				_, err = sub.Receive(ctx, 1)
 			}
+			done <- err
 		}()
 		if err := end(sub, e.ctx); err != nil {
 			e.Errorf("%s: %v", name, err)
@@ -104,7 +103,7 @@ func drainEndsReceive(e *env) {
 
 func closeGivesBack(e *env) {
 	sub := e.open(e.b)
-	e.send(2)
+	e.send(4)
 	got := e.receive(sub, 2)
 	e.settle(got[0], broker.Done{})
 	for i := range 2 {
@@ -116,11 +115,15 @@ func closeGivesBack(e *env) {
 		e.Errorf("receive after Close: %v, want ErrClosed", err)
 	}
 	next := e.open(e.b)
-	d := e.one(next)
-	if string(d.Msg().Body) != string(got[1].Msg().Body) {
-		e.Errorf("received %q, want %q, which was not settled", d.Msg().Body, got[1].Msg().Body)
+	back := map[string]int{}
+	for range 3 {
+		d := e.one(next)
+		back[string(d.Msg().Body)]++
+		e.settle(d, broker.Done{})
 	}
-	e.settle(d, broker.Done{})
+	if len(back) != 3 || back[string(got[0].Msg().Body)] > 0 {
+		e.Errorf("after Close %v came, want the three that were not settled", back)
+	}
 	e.none(next, 2*e.h.Lease)
 }
 
