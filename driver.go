@@ -168,6 +168,10 @@ func (w *Worker) arrive(d broker.Delivery) *flight {
 	}
 	f.digest = envelope.Digest(m.Body)
 	e, err := envelope.Decode(m.Envelope)
+	if newer := (*envelope.VersionError)(nil); errors.As(err, &newer) {
+		f.item.Newer = true
+		return f
+	}
 	if err != nil || !e.Belongs(w.cfg.Source, w.cfg.Group, f.digest) {
 		f.foreign = m.Envelope
 		return f

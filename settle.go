@@ -87,13 +87,13 @@ func (w *Worker) outcome(it *engine.Item, v decision.Verdict, limit int) (broker
 	e.BodyDigest = w.digest(f)
 	e.Incarnation = idempotency.CopyIncarnation(read, w.cfg.Group)
 	if e.ID == "" {
-		e.ID = m.ID
+		e.ID = idempotency.Bound(m.ID)
 	}
 	if e.CorrelationID == "" {
-		e.CorrelationID = w.message(f).CorrelationID
+		e.CorrelationID = idempotency.Bound(w.message(f).CorrelationID)
 	}
 	if e.Position == "" {
-		e.Position = it.Delivery.Identity().Position
+		e.Position = idempotency.Bound(it.Delivery.Identity().Position)
 	}
 	e.Control = append(e.Control[:len(e.Control):len(e.Control)], m.Control...)
 	if f.foreign != nil {

@@ -46,7 +46,7 @@ func (b *bench) publish(bodies ...string) {
 	b.t.Helper()
 	out := make([]broker.Outbound, len(bodies))
 	for i, body := range bodies {
-		out[i] = broker.Outbound{Queue: source, ID: "pub:" + envelope.Digest([]byte(body)), Body: []byte(body)}
+		out[i] = broker.Outbound{Queue: source, ID: "pub:" + body, Body: []byte(body)}
 	}
 	for i, err := range b.broker.Publish(b.ctx, out) {
 		if err != nil {
@@ -899,5 +899,23 @@ func TestAWrongDecisionIsPossibleInTestsOnly(t *testing.T) {
 		})
 		pass(time.Second)
 		b.want("orders.dlq", "a")
+	})
+}
+
+func TestAnEnvelopeOfANewerReleaseIsLeftToNewerWorkers(t *testing.T) {
+	inBubble(t, func(t *testing.T, b *bench) {
+		s := newScript(nil)
+		errs := b.broker.Publish(b.ctx, []broker.Outbound{{Queue: source, ID: "pub:1", Body: []byte("a"), Envelope: []byte(`{"v":99}`)}})
+		if errs[0] != nil {
+			t.Fatal(errs[0])
+		}
+		b.start(nil, s.handle, nil)
+		pass(10 * time.Minute)
+		if s.runs("a") != 0 || b.depth(source) != 1 {
+			t.Errorf("runs %d, in the source %d", s.runs("a"), b.depth(source))
+		}
+		if got := b.events.count(redrive.EventReleased); got > 25 {
+			t.Errorf("released %d times in 10 min: a hot loop", got)
+		}
 	})
 }

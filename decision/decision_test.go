@@ -90,6 +90,7 @@ func TestRows(t *testing.T) {
 		{"an expired message is never dropped", decision.RowExpired, decision.DeadLetter, func(in *decision.Input) { in.ExpiresAt = in.Now }, func(_ *decision.Input, v decision.Verdict) bool {
 			return v.Reason == envelope.ReasonExpired
 		}},
+		{"a newer release wrote the envelope", decision.RowNewerEnvelope, decision.Release, func(in *decision.Input) { in.Fact = decision.NewerEnvelope }, func(_ *decision.Input, v decision.Verdict) bool { return v.After > 0 }},
 		{"shutdown costs nothing", decision.RowInterrupted, decision.Release, func(in *decision.Input) { in.Fact = decision.Interrupted }, nil},
 		{"done in the inbox", decision.RowInboxDone, decision.Settle, func(in *decision.Input) { in.Fact = decision.InboxDone }, func(_ *decision.Input, v decision.Verdict) bool { return v.Duplicate }},
 		{"the key belongs to another body", decision.RowInboxConflict, decision.DeadLetter, func(in *decision.Input) { in.Fact = decision.InboxConflict }, func(_ *decision.Input, v decision.Verdict) bool {

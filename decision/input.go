@@ -36,6 +36,8 @@ const (
 	InboxBusy
 	// InboxUnreachable: the inbox did not answer.
 	InboxUnreachable
+	// NewerEnvelope: the message carries an envelope that a newer release wrote.
+	NewerEnvelope
 	// MoveFailed: the copy could not be written, or it is unknown whether it was.
 	MoveFailed
 	// MoveTooLarge: the copy is too large for the broker after everything that may

@@ -22,6 +22,7 @@ const (
 	RowExpired          Row = "expired"
 	RowSuspect          Row = "suspect"
 	RowRun              Row = "run"
+	RowNewerEnvelope    Row = "newer-envelope"
 	RowInterrupted      Row = "interrupted"
 	RowInboxDone        Row = "inbox-done"
 	RowInboxConflict    Row = "inbox-conflict"
@@ -94,6 +95,10 @@ var table = []row{ //nolint:gochecknoglobals // the rules, never written to
 		return in.Fact == Delivered && in.Marks && in.Policy.Poison.Suspect(in.Deliveries)
 	}, always(Verdict{Action: RunAlone})},
 	{RowRun, fact(Delivered), always(Verdict{Action: Run})},
+
+	// A newer worker knows what this message went through; this one would start it
+	// afresh.
+	{RowNewerEnvelope, fact(NewerEnvelope), always(Verdict{Action: Release, After: newerPause})},
 
 	// The handler did not get to say anything about the message.
 	{RowInterrupted, fact(Interrupted), always(Verdict{Action: Release})},
@@ -239,6 +244,10 @@ func unclear(in *Input) Verdict {
 func stay(a Action) func(*Input) Verdict {
 	return func(in *Input) Verdict { return Verdict{Action: a, At: in.Now.Add(backoff(in.Moves))} }
 }
+
+// newerPause is how long a message is left to newer workers before this one may
+// see it again.
+const newerPause = 30 * time.Second
 
 // backoff is the wait before a failed write is tried again: 100 ms doubled each
 // time, at most 30 s.

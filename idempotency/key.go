@@ -97,6 +97,11 @@ func headerKey(value string) string {
 	return value
 }
 
+// Bound returns an id as it is, or its digest, marked with "sha256:", if it is
+// longer than MaxKey bytes: what travels with a message must stay small whatever
+// a producer sends.
+func Bound(id string) string { return bound(id) }
+
 // bound replaces a key that is too long by its digest.
 func bound(key string) string {
 	if len(key) <= MaxKey {

@@ -67,6 +67,8 @@ func (m *Machine) Received(now time.Time, items []*Item, err error, out []Action
 		switch {
 		case m.stopping:
 			out = m.release(it, 0, out)
+		case it.Newer:
+			out = m.apply(it, m.decide(m.facts(it, decision.NewerEnvelope, now)), out)
 		case it.Deliveries.Mark.Pending != nil:
 			out = m.apply(it, m.decide(m.facts(it, decision.Delivered, now)), out)
 		case it.suspect(m):

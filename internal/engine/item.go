@@ -21,6 +21,8 @@ type Item struct {
 	// Env is the history that came with the message, the zero value if there is
 	// none or it belongs to another message.
 	Env envelope.Envelope
+	// Newer says that a newer release wrote the envelope, so that Env is unknown.
+	Newer bool
 	// Data is the driver's own.
 	Data any
 
