@@ -11,7 +11,8 @@ import (
 
 // CheckReferences reads everything that the configuration refers to and reports
 // what cannot be read, as an [InvalidError]: schemas, certificates and keys,
-// secrets from variables and files. The commands of secrets are run.
+// secrets from variables and files. The commands of secrets are run. If the
+// context ends first, its cause is returned.
 func (l *Loaded) CheckReferences(ctx context.Context) error {
 	k := &checker{}
 	c := l.Config.Clone()
@@ -28,6 +29,9 @@ func (l *Loaded) CheckReferences(ctx context.Context) error {
 		}
 		return s
 	})
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
 	if len(k.problems) == 0 {
 		return nil
 	}

@@ -1,6 +1,8 @@
 package config
 
 import (
+	"bytes"
+	"errors"
 	"reflect"
 
 	"go.yaml.in/yaml/v3"
@@ -54,7 +56,11 @@ func (v View) YAML(origins bool) ([]byte, error) {
 		}
 		return ""
 	}}
-	return yaml.Marshal(e.structure(reflect.ValueOf(v.config), ""))
+	var out bytes.Buffer
+	encoder := yaml.NewEncoder(&out)
+	encoder.SetIndent(2)
+	err := errors.Join(encoder.Encode(e.structure(reflect.ValueOf(v.config), "")), encoder.Close())
+	return out.Bytes(), err
 }
 
 // MarshalJSON implements json.Marshaler with the keys of the file.

@@ -46,10 +46,11 @@ func eachLeaf[T any](v reflect.Value, path string, f func(path string, leaf T) T
 func (l *Loaded) resolvePaths() {
 	resolve := func(path, name string) string {
 		o := l.origin(path)
-		if o.Source != FromFile || filepath.IsAbs(name) {
+		folder := filepath.Dir(o.Name)
+		if o.Source != FromFile || folder == "." || filepath.IsAbs(name) {
 			return name
 		}
-		return filepath.Join(filepath.Dir(o.Name), name)
+		return filepath.Join(folder, name)
 	}
 	v := reflect.ValueOf(&l.Config).Elem()
 	eachLeaf(v, "", func(path string, p Path) Path { return Path(resolve(path, string(p))) })

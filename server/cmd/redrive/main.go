@@ -1,0 +1,28 @@
+// Command redrive keeps failed messages safe: see "redrive help".
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/redrive-dev/redrive/server/internal/cli"
+)
+
+func main() { os.Exit(run()) }
+
+func run() int {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	defer cancel(nil)
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		<-signals
+		cancel(cli.ErrInterrupted)
+		// A second signal ends the process at once: whoever sends it does not want to
+		// wait for what is being finished.
+		signal.Stop(signals)
+	}()
+	return cli.Main(ctx, cli.System(), os.Args[1:])
+}
