@@ -51,7 +51,7 @@ func isTerminal(stream any) bool {
 // exit code. A context whose cause is ErrInterrupted was ended by a signal.
 func Main(ctx context.Context, app App, args []string) int {
 	c := &call{App: app}
-	root := c.root()
+	root := c.root() //nolint:contextcheck // Cobra hands the context to the commands itself.
 	root.SetArgs(args)
 	at, err := root.ExecuteContextC(ctx)
 	var typed *Error
@@ -76,9 +76,8 @@ func (c *call) report(err error, code int) {
 	if err == nil {
 		return
 	}
-	var typed *Error
 	hint := ""
-	if errors.As(err, &typed) {
+	if typed, ok := errors.AsType[*Error](err); ok {
 		if typed.Silent {
 			return
 		}

@@ -30,6 +30,7 @@ func newConsole(stdin string, terminal bool, environ ...string) *console {
 }
 
 func TestVersionForPeople(t *testing.T) {
+	t.Parallel()
 	c := newConsole("", false)
 	require.Equal(t, ExitOK, Main(t.Context(), c.App, []string{"version"}))
 	require.Equal(t, "redrive v1.2.3 (commit 0123456789ab, modified, 2026-11-22T10:00:00Z, go1.26.8, linux/amd64)\n", c.out.String())
@@ -38,6 +39,7 @@ func TestVersionForPeople(t *testing.T) {
 }
 
 func TestColour(t *testing.T) {
+	t.Parallel()
 	const coloured = "\x1b[1;31merror:\x1b[0m"
 	tests := []struct {
 		name     string
@@ -55,6 +57,7 @@ func TestColour(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			c := newConsole("", tt.terminal, tt.environ...)
 			require.Equal(t, ExitUsage, Main(t.Context(), c.App, append(tt.args, "version", "extra")))
 			require.Equal(t, tt.want, strings.Contains(c.err.String(), coloured), c.err.String())
@@ -64,6 +67,7 @@ func TestColour(t *testing.T) {
 }
 
 func TestConfirm(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name, stdin, want string
 		terminal          bool
@@ -83,6 +87,7 @@ func TestConfirm(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			c := newConsole(tt.stdin, tt.terminal)
 			err := (&call{App: c.App, flags: tt.flags}).confirm(t.Context(), "Purge 3 letters?", tt.want)
 			require.Equal(t, tt.code, exitCode(t.Context(), err), "%v", err)
@@ -92,6 +97,7 @@ func TestConfirm(t *testing.T) {
 }
 
 func TestConfirmCanBeInterrupted(t *testing.T) {
+	t.Parallel()
 	c := newConsole("", true)
 	in, hold := io.Pipe()
 	defer func() { _ = hold.Close() }()
@@ -103,6 +109,7 @@ func TestConfirmCanBeInterrupted(t *testing.T) {
 }
 
 func TestExitCodes(t *testing.T) {
+	t.Parallel()
 	interrupted, cancel := context.WithCancelCause(t.Context())
 	cancel(ErrInterrupted)
 	tests := []struct {
@@ -127,12 +134,14 @@ func TestExitCodes(t *testing.T) {
 }
 
 func TestSilentErrorsSayNothing(t *testing.T) {
+	t.Parallel()
 	c := newConsole("", false)
 	(&call{App: c.App}).report(&Error{Code: ExitPartial, Err: errors.New("x"), Hint: "y", Silent: true}, ExitPartial)
 	require.Empty(t, c.err.String())
 }
 
 func TestErrorsCannotForgeLines(t *testing.T) {
+	t.Parallel()
 	c := newConsole("", false)
 	(&call{App: c.App}).report(errors.New("a\x1b[2J\r\nb\u202ec"), ExitError)
 	require.Equal(t, "error: a\uFFFD[2J\uFFFD b\uFFFDc\n", c.err.String())

@@ -13,6 +13,7 @@ type thing struct {
 }
 
 func TestPrintList(t *testing.T) {
+	t.Parallel()
 	things := []thing{{"a", 9007199254740993, []string{"x", "y"}}, {"b\x1b[2J\tc\n", 2, nil}}
 	tests := []struct {
 		name  string
@@ -40,6 +41,7 @@ func TestPrintList(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			c := newConsole("", false)
 			err := printList(&call{App: c.App, flags: tt.flags}, tt.items, func(x thing) string { return x.Name }, []column[thing]{
 				{Head: "NAME", Value: func(x thing) string { return x.Name }},
@@ -56,6 +58,7 @@ func TestPrintList(t *testing.T) {
 }
 
 func TestFilterErrors(t *testing.T) {
+	t.Parallel()
 	for _, jq := range []string{".[", "nonsense(1)", ".[0].name.x"} {
 		c := newConsole("", false)
 		err := (&call{App: c.App, flags: globals{jq: jq}}).printData([]thing{{Name: "a"}}, "json")

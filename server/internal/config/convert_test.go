@@ -15,6 +15,7 @@ import (
 
 // TestDefaultsAreThoseOfTheLibrary keeps the two sets of defaults equal.
 func TestDefaultsAreThoseOfTheLibrary(t *testing.T) {
+	t.Parallel()
 	got, err := (Config{}).WithDefaults().Defaults.Decision()
 	if err != nil {
 		t.Fatal(err)
@@ -28,6 +29,7 @@ func TestDefaultsAreThoseOfTheLibrary(t *testing.T) {
 }
 
 func TestDecision(t *testing.T) {
+	t.Parallel()
 	p, err := decodeValid(t, string(full(t))).Config.Subscriptions[1].Decision()
 	if err != nil {
 		t.Fatal(err)
@@ -47,6 +49,7 @@ func TestDecision(t *testing.T) {
 // TestValidMeansUsable draws policies at random: what this package takes, the
 // library takes too, and both forms of the file read back the same.
 func TestValidMeansUsable(t *testing.T) {
+	t.Parallel()
 	rapid.Check(t, func(rt *rapid.T) {
 		var p Policy
 		draw(rt, reflect.ValueOf(&p).Elem(), "")

@@ -207,7 +207,7 @@ func plainNumber(v *value, dst reflect.Value) string {
 	return v.text
 }
 
-const secretHint = "write {env: NAME}, {file: path} or {cmd: \"command\"}"
+const secretHint = "write {env: NAME}, {file: path} or {cmd: \"command\"}" //nolint:gosec // It says how to write one, and is none.
 
 func (d *decoder) secret(v *value, dst reflect.Value, path string) {
 	if v.kind == kindScalar && v.text == Redacted {
@@ -224,8 +224,8 @@ func (d *decoder) secret(v *value, dst reflect.Value, path string) {
 		return
 	}
 	e := v.entries[0]
-	for k, name := range secretKeys {
-		if name == "" || name != e.key {
+	for k := secretEnv; k <= secretValue; k++ {
+		if k.key() != e.key {
 			continue
 		}
 		if e.value.kind != kindScalar || e.value.tag != "!!str" && e.value.tag != "" {
@@ -237,11 +237,11 @@ func (d *decoder) secret(v *value, dst reflect.Value, path string) {
 			d.problem(e.value.origin, keyPath(path, e.key), "the value is empty or holds a NUL", secretHint)
 			return
 		}
-		if secretKind(k) == secretEnv && strings.ContainsAny(text, "= \t\r\n$") {
+		if k == secretEnv && strings.ContainsAny(text, "= \t\r\n$") {
 			d.problem(e.value.origin, keyPath(path, e.key), "this is not the name of a variable", "write its name alone, such as {env: NATS_TOKEN}")
 			return
 		}
-		dst.Set(reflect.ValueOf(Secret{secretKind(k), &text}))
+		dst.Set(reflect.ValueOf(Secret{k, &text}))
 		return
 	}
 	d.problem(e.origin, keyPath(path, e.key), "unknown key "+quoted(e.key), secretHint)

@@ -2,6 +2,7 @@ package config
 
 import (
 	"errors"
+	"fmt"
 	"reflect"
 	"strings"
 	"testing"
@@ -13,6 +14,7 @@ import (
 )
 
 func TestEverySettingDecodes(t *testing.T) {
+	t.Parallel()
 	l := decodeValid(t, string(full(t)))
 	c := l.written
 	want := Policy{
@@ -54,6 +56,7 @@ func TestEverySettingDecodes(t *testing.T) {
 
 // TestFullFileIsFull keeps the file of the test above from falling behind.
 func TestFullFileIsFull(t *testing.T) {
+	t.Parallel()
 	var root yaml.Node
 	if err := yaml.Unmarshal(full(t), &root); err != nil {
 		t.Fatal(err)
@@ -94,6 +97,7 @@ func eachSetting(t reflect.Type, f func(Setting)) {
 
 // TestTags reads every tag once, so that no default or bound can fail later.
 func TestTags(t *testing.T) {
+	t.Parallel()
 	eachSetting(reflect.TypeFor[Config](), func(s Setting) {
 		at := s.Owner.Name() + "." + s.Field
 		for what, text := range map[string]string{"default": s.Default, "min": s.Min, "max": s.Max, "above": s.Above, "off": s.Off} {
@@ -122,6 +126,7 @@ func TestTags(t *testing.T) {
 }
 
 func TestProblems(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name string
 		in   string
@@ -175,6 +180,7 @@ func TestProblems(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			_, err := Decode("redrive.yaml", []byte(tt.in))
 			checkProblems(t, err, tt.want)
 		})
@@ -200,6 +206,7 @@ func checkProblems(t *testing.T, err error, want []string) {
 }
 
 func TestAliases(t *testing.T) {
+	t.Parallel()
 	l := decodeValid(t, lines("version: 1", "subscriptions:", "  - {source: a, handler: &h {sink: discard}}", "  - {source: b, handler: *h}"))
 	if got := l.Config.Subscriptions[1].Handler.Sink; got != SinkDiscard {
 		t.Errorf("sink %q", got)
@@ -207,17 +214,20 @@ func TestAliases(t *testing.T) {
 }
 
 func TestHostileFiles(t *testing.T) {
-	bomb := "version: 1\na: &a [x,x,x,x,x,x,x,x,x,x]\n"
+	t.Parallel()
+	var bomb strings.Builder
+	bomb.WriteString("version: 1\na: &a [x,x,x,x,x,x,x,x,x,x]\n")
 	for c := 'b'; c < 'l'; c++ {
-		before := string(c - 1)
-		bomb += string(c) + ": &" + string(c) + " [" + strings.TrimSuffix(strings.Repeat("*"+before+",", 10), ",") + "]\n"
+		items := strings.TrimSuffix(strings.Repeat("*"+string(c-1)+",", 10), ",")
+		fmt.Fprintf(&bomb, "%c: &%c [%s]\n", c, c, items)
 	}
 	for name, in := range map[string]string{
-		"alias bomb":   bomb,
+		"alias bomb":   bomb.String(),
 		"deep nesting": "version: 1\na: " + strings.Repeat("[", 500) + strings.Repeat("]", 500),
 		"too large":    "version: 1\n#" + strings.Repeat("x", maxFile),
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			_, err := Decode("redrive.yaml", []byte(in))
 			if err == nil || !strings.Contains(err.Error(), "large") {
 				t.Errorf("got %.300v", err)
@@ -227,6 +237,7 @@ func TestHostileFiles(t *testing.T) {
 }
 
 func TestDuration(t *testing.T) {
+	t.Parallel()
 	for in, want := range map[string]string{
 		"30s": "30s", "1500ms": "1.5s", "90s": "1m30s", "60m": "1h", "24h": "1d", "7d": "7d", "1d12h": "36h", "36h30m": "36h30m", "100us": "100µs",
 	} {
@@ -250,6 +261,7 @@ func TestDuration(t *testing.T) {
 }
 
 func TestSize(t *testing.T) {
+	t.Parallel()
 	for in, want := range map[string]string{"10GiB": "10GiB", "1024MiB": "1GiB", "1GB": "1GB", "1500kB": "1500kB", "1000000kB": "1GB", "5 B": "5B", "0B": "0B"} {
 		s, err := ParseSize(in)
 		if err != nil || s.String() != want {

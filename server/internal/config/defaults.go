@@ -74,9 +74,9 @@ func (p Policy) withDefaults() Policy {
 
 // onlyBroker is the broker that a subscription means when it names none, or "".
 func (c Config) onlyBroker() string {
-	embedded, any := "", ""
+	embedded, only := "", ""
 	for name, b := range c.Brokers {
-		any = name
+		only = name
 		if b.Type == BrokerEmbedded {
 			if embedded != "" {
 				return ""
@@ -85,7 +85,7 @@ func (c Config) onlyBroker() string {
 		}
 	}
 	if embedded == "" && len(c.Brokers) == 1 {
-		return any
+		return only
 	}
 	return embedded
 }

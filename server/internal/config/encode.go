@@ -42,7 +42,7 @@ func (e *encoder) structure(v reflect.Value, path string) *yaml.Node {
 }
 
 func (e *encoder) value(v reflect.Value, path string) *yaml.Node {
-	if s, ok := v.Interface().(Secret); ok {
+	if s, ok := reflect.TypeAssert[Secret](v); ok {
 		return e.secret(s, path)
 	}
 	switch v.Kind() {
@@ -86,7 +86,7 @@ func (e *encoder) secret(s Secret, path string) *yaml.Node {
 	if e.reveal && !s.IsZero() {
 		return &yaml.Node{
 			Kind: yaml.MappingNode, Tag: "!!map", Style: yaml.FlowStyle,
-			Content: []*yaml.Node{text(secretKeys[s.kind]), text(*s.ref)},
+			Content: []*yaml.Node{text(s.kind.key()), text(*s.ref)},
 		}
 	}
 	n := text(s.String())

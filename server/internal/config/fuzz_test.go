@@ -10,31 +10,31 @@ import (
 )
 
 // encode writes a configuration with its secrets, for round trips.
-func encode(t testing.TB, c Config) []byte {
-	t.Helper()
+func encode(tb testing.TB, c Config) []byte {
+	tb.Helper()
 	out, err := yaml.Marshal((&encoder{reveal: true}).structure(reflect.ValueOf(c), ""))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return out
 }
 
 // roundTrip checks that what was decoded is encoded to something that decodes
 // the same, as it was written and with its defaults.
-func roundTrip(t testing.TB, l *Loaded) {
-	t.Helper()
+func roundTrip(tb testing.TB, l *Loaded) {
+	tb.Helper()
 	for what, c := range map[string]Config{"written": l.written, "resolved": l.Config} {
-		out := encode(t, c)
+		out := encode(tb, c)
 		back, err := Decode("again.yaml", out)
 		if err != nil {
-			t.Fatalf("%s: encoded to what cannot be decoded: %v\n%s", what, err, out)
+			tb.Fatalf("%s: encoded to what cannot be decoded: %v\n%s", what, err, out)
 		}
 		got := back.written
 		if diff := cmp.Diff(c, got); diff != "" {
-			t.Fatalf("%s (-first +again):\n%s\n%s", what, diff, out)
+			tb.Fatalf("%s (-first +again):\n%s\n%s", what, diff, out)
 		}
 		if diff := cmp.Diff(l.Config, back.Config); diff != "" {
-			t.Fatalf("%s, with defaults (-first +again):\n%s\n%s", what, diff, out)
+			tb.Fatalf("%s, with defaults (-first +again):\n%s\n%s", what, diff, out)
 		}
 	}
 }

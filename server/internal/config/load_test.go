@@ -32,6 +32,7 @@ func values(l *Loaded, resolved bool, paths ...string) []string {
 }
 
 func TestPrecedence(t *testing.T) {
+	t.Parallel()
 	user := filepath.Join("/home/u", ".config", "redrive", "config.yaml")
 	disk := files{
 		user:         "version: 1\nlog: {level: debug, format: json}\nadmin: {listen: ':1'}\nbrokers: {b: {type: nats, url: 'nats://user', token: {env: A}}}\n",
@@ -76,6 +77,7 @@ func TestPrecedence(t *testing.T) {
 }
 
 func TestLoadWithoutFiles(t *testing.T) {
+	t.Parallel()
 	l, err := Load(Options{ReadFile: files{}.read})
 	if err != nil {
 		t.Fatal(err)
@@ -96,6 +98,7 @@ func TestLoadWithoutFiles(t *testing.T) {
 }
 
 func TestProblemsOfAllSources(t *testing.T) {
+	t.Parallel()
 	_, err := Load(Options{
 		Environ:  []string{"REDRIVE_LOG_FORMAT=xml", "REDRIVE_DEFAULTS_CONCURRENCY=many"},
 		Flags:    []Flag{{Name: "--log-level", Path: "log.level", Value: "loud"}},
@@ -110,6 +113,7 @@ func TestProblemsOfAllSources(t *testing.T) {
 }
 
 func TestEnvironment(t *testing.T) {
+	t.Parallel()
 	disk := files{FileName: "version: 1\nbrokers: {my-nats: {type: nats, url: 'nats://x'}}\nsubscriptions: [{source: a, handler: {http: {url: 'https://x', auth: {bearer: {env: REDRIVE_MY_TOKEN}}}}}]\n"}
 	l, err := Load(Options{ReadFile: disk.read, Environ: []string{
 		"REDRIVE_BROKERS_MY_NATS_TOKEN=planted-secret", "REDRIVE_MY_TOKEN=planted-secret", "REDRIVE_LOG_LVEL=debug", "REDRIVE_LOG_FORMAT=",
@@ -142,6 +146,7 @@ func TestEnvironment(t *testing.T) {
 }
 
 func TestRelativePaths(t *testing.T) {
+	t.Parallel()
 	name := filepath.Join("conf", "r.yaml")
 	disk := files{name: lines(
 		"version: 1", "data_dir: data",
@@ -166,6 +171,7 @@ func TestRelativePaths(t *testing.T) {
 }
 
 func TestInheritance(t *testing.T) {
+	t.Parallel()
 	l := decodeValid(t, lines(
 		"version: 1",
 		"defaults: {concurrency: 8, retry: {attempts: 9, base: 1m, tiers: [{to: 2, jitter: none}]}, handler_timeout: 10s, lease: 10s}",

@@ -8,20 +8,20 @@ import (
 )
 
 // full is a file in which every setting is given at least once.
-func full(t testing.TB) []byte {
-	t.Helper()
+func full(tb testing.TB) []byte {
+	tb.Helper()
 	data, err := os.ReadFile("testdata/full.yaml")
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return data
 }
 
-func decodeValid(t testing.TB, text string) *Loaded {
-	t.Helper()
+func decodeValid(tb testing.TB, text string) *Loaded {
+	tb.Helper()
 	l, err := Decode("redrive.yaml", []byte(text))
 	if err != nil {
-		t.Fatalf("decode:\n%s\n%v", text, err)
+		tb.Fatalf("decode:\n%s\n%v", text, err)
 	}
 	return l
 }

@@ -8,7 +8,7 @@ import (
 )
 
 // Problem is one thing that is wrong with a configuration.
-type Problem struct {
+type Problem struct { //nolint:errname // It is a problem first, and an error so that errors.Join takes it.
 	// Origin is where the value stands. It is zero for a configuration that was
 	// made in Go and for a setting that stands nowhere.
 	Origin Origin

@@ -45,8 +45,7 @@ func (l *Loaded) CheckReferences(ctx context.Context) error {
 func (k *checker) file(path, name string) {
 	data, err := os.ReadFile(name) //nolint:gosec // The operator's own setting names the file.
 	if err != nil {
-		var pathError *os.PathError
-		if errors.As(err, &pathError) {
+		if pathError, ok := errors.AsType[*os.PathError](err); ok {
 			err = pathError.Err
 		}
 		k.broken(path, "the file "+quoted(name)+" cannot be read: "+err.Error(), "create it, or correct the path, which is relative to the folder of the configuration file")

@@ -33,7 +33,21 @@ const (
 	secretValue
 )
 
-var secretKeys = [...]string{secretEnv: "env", secretFile: "file", secretCmd: "cmd", secretValue: "value"}
+// key is what a reference of the kind is written as.
+func (k secretKind) key() string {
+	switch k {
+	case secretEnv:
+		return "env"
+	case secretFile:
+		return "file"
+	case secretCmd:
+		return "cmd"
+	case secretValue:
+		return "value"
+	case secretNone:
+	}
+	return ""
+}
 
 // Secret refers to a secret: a variable of the environment, a file, the output
 // of a command, or, discouraged, a value in the file itself. It is a value and
@@ -118,7 +132,7 @@ func (s Secret) Reveal(ctx context.Context) (string, error) {
 }
 
 func readSecretFile(name string) (string, error) {
-	f, err := os.Open(name)
+	f, err := os.Open(name) //nolint:gosec // The operator's own setting names the file.
 	if err != nil {
 		return "", err
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -79,7 +80,7 @@ func (s Setting) applies(owner reflect.Value) bool {
 	if s.For == "" {
 		return true
 	}
-	b, ok := owner.Interface().(Broker)
+	b, ok := reflect.TypeAssert[Broker](owner)
 	return !ok || b.Type == s.For
 }
 
@@ -98,10 +99,8 @@ func (s Setting) check(v reflect.Value) (text, hint string) {
 }
 
 func (s Setting) checkEnum(got string) (text, hint string) {
-	for _, want := range s.Enum {
-		if got == want {
-			return "", ""
-		}
+	if slices.Contains(s.Enum, got) {
+		return "", ""
 	}
 	text = fmt.Sprintf("%s is not one of %s", quoted(got), strings.Join(s.Enum, ", "))
 	if near := nearest(got, s.Enum); near != "" {
@@ -125,7 +124,7 @@ func (s Setting) checkRange(v reflect.Value) (text, hint string) {
 	}
 	for _, e := range s.Enum {
 		if shown != e {
-			return fmt.Sprintf("%s is not supported", shown), "write " + strings.Join(s.Enum, " or ")
+			return shown + " is not supported", "write " + strings.Join(s.Enum, " or ")
 		}
 	}
 	if s.Above != "" && got <= s.bound(s.Above) {

@@ -20,6 +20,7 @@ func uncomment(in []byte) []byte {
 }
 
 func TestTemplate(t *testing.T) {
+	t.Parallel()
 	l, err := Decode("redrive.yaml", Template())
 	if err != nil {
 		t.Fatal(err)
@@ -42,6 +43,7 @@ func TestTemplate(t *testing.T) {
 
 // TestTemplateShowsBuiltInValues keeps the values in the comments true.
 func TestTemplateShowsBuiltInValues(t *testing.T) {
+	t.Parallel()
 	l := decodeValid(t, string(uncomment(Template())))
 	fresh := Config{}.WithDefaults()
 	if got, want := l.written.Defaults.withDefaults(), fresh.Defaults; !bytes.Equal(encode(t, Config{Defaults: got}), encode(t, Config{Defaults: want})) {

@@ -207,7 +207,7 @@ func brokerName(name string) bool {
 
 func (k *checker) nats(b Broker, path string) {
 	if b.URL != "" {
-		for _, one := range strings.Split(b.URL, ",") {
+		for one := range strings.SplitSeq(b.URL, ",") {
 			k.url(strings.TrimSpace(one), keyPath(path, "url"), "nats", "tls", "ws", "wss")
 		}
 	}

@@ -18,6 +18,7 @@ func endpoint(url, more string) string {
 }
 
 func TestRules(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name, in string
 		// want are the problems without their position.
@@ -89,6 +90,7 @@ func TestRules(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			_, err := Decode("redrive.yaml", []byte(tt.in))
 			checkProblems(t, withoutPositions(t, err), tt.want)
 		})
@@ -115,6 +117,7 @@ func withoutPositions(t *testing.T, err error) error {
 }
 
 func TestProblemStandsWhereItWasWritten(t *testing.T) {
+	t.Parallel()
 	_, err := Decode("redrive.yaml", []byte(lines(
 		"version: 1", // 1
 		"defaults:",
@@ -142,6 +145,7 @@ func TestProblemStandsWhereItWasWritten(t *testing.T) {
 // TestOneMistakeIsOneProblem checks that no rule speaks about a setting that
 // could not be read.
 func TestOneMistakeIsOneProblem(t *testing.T) {
+	t.Parallel()
 	for _, in := range []string{
 		discard(", concurrency: x, max_in_flight: 3"),
 		discard(", max_in_flight: 3, concurrency: 0"),
@@ -162,6 +166,7 @@ func TestOneMistakeIsOneProblem(t *testing.T) {
 }
 
 func TestWarnings(t *testing.T) {
+	t.Parallel()
 	tests := []struct{ name, in, want string }{
 		{"short lease", discard(", lease: 10s"), "redrive.yaml:3:46: subscriptions[0].lease: warning: 10s is below handler_timeout, which is 30s: a process that cannot reach the broker for a lease loses a message that its handler still runs on, and it runs twice; raise it to at least handler_timeout, unless handlers are idempotent"},
 		{"lease as long", discard(", lease: 30s"), ""},
@@ -174,11 +179,12 @@ func TestWarnings(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			got := ""
+			t.Parallel()
+			var warnings []string
 			for _, w := range decodeValid(t, tt.in).Warnings {
-				got += w.Error()
+				warnings = append(warnings, w.Error())
 			}
-			if got != tt.want {
+			if got := strings.Join(warnings, "\n"); got != tt.want {
 				t.Errorf("got  %s\nwant %s", got, tt.want)
 			}
 		})
@@ -186,6 +192,7 @@ func TestWarnings(t *testing.T) {
 }
 
 func TestValidateInGo(t *testing.T) {
+	t.Parallel()
 	if err := (Config{}).Validate(); err != nil {
 		t.Errorf("the zero value: %v", err)
 	}

@@ -10,7 +10,7 @@ import (
 // eachLeaf calls f with every value of one type T in v, and lets it change them.
 func eachLeaf[T any](v reflect.Value, path string, f func(path string, leaf T) T) {
 	if v.Type() == reflect.TypeFor[T]() {
-		if leaf, ok := v.Interface().(T); ok && !v.IsZero() {
+		if leaf, ok := reflect.TypeAssert[T](v); ok && !v.IsZero() {
 			v.Set(reflect.ValueOf(f(path, leaf)))
 		}
 		return

@@ -25,7 +25,7 @@ func main() {
 	flag.Parse()
 	if err := run(*src, *out, *check); err != nil {
 		fmt.Fprintln(os.Stderr, "configdoc:", err)
-		os.Exit(1)
+		os.Exit(1) //nolint:forbidigo // This is main.
 	}
 }
 

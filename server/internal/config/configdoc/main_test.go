@@ -20,12 +20,14 @@ const (
 )
 
 func TestDocumentsAreCurrent(t *testing.T) {
+	t.Parallel()
 	if err := run(source, target, true); err != nil {
 		t.Error(err)
 	}
 }
 
 func TestCheckSeesAChange(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	if err := run(source, dir, true); err == nil {
 		t.Error("missing documents are taken for current")
@@ -45,6 +47,7 @@ func TestCheckSeesAChange(t *testing.T) {
 }
 
 func TestCommentsAndTagsAgree(t *testing.T) {
+	t.Parallel()
 	texts, err := readComments(source)
 	if err != nil {
 		t.Fatal(err)
@@ -115,6 +118,7 @@ func plain(v any) any {
 // TestSchemaAgreesWithTheDecoder holds the schema to what the program takes and
 // refuses, for all that a schema can say.
 func TestSchemaAgreesWithTheDecoder(t *testing.T) {
+	t.Parallel()
 	schema := compile(t)
 	full, err := os.ReadFile("../testdata/full.yaml")
 	if err != nil {
