@@ -286,18 +286,20 @@ func AssertBalanced(ctx context.Context, t TB, a *Account, b broker.Broker, queu
 func Drained(ctx context.Context, b broker.Broker, queues ...string) error {
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
-	for {
+	for seen := "nothing was read"; ; {
 		left, err := undrained(ctx, b, queues)
-		if err != nil {
-			return fmt.Errorf("wait for empty queues: %w", err)
-		}
-		if left == "" {
+		switch {
+		case err == nil && left == "":
 			return nil
+		case err == nil:
+			seen = left
+		case ctx.Err() == nil:
+			return fmt.Errorf("wait for empty queues: %w", err)
 		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return fmt.Errorf("wait for empty queues: %w; %s", ctx.Err(), left)
+			return fmt.Errorf("wait for empty queues: %w; %s", ctx.Err(), seen)
 		}
 	}
 }

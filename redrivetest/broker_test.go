@@ -111,6 +111,19 @@ func TestLostLeases(t *testing.T) {
 	}
 }
 
+func TestOldDeliveryIsLostToANewOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := redrivetest.NewBroker()
+		sub := open(t, b, broker.Spec{Source: "orders"})
+		publish(t, b, "orders", "a")
+		old := receive(t, sub)
+		newer := receive(t, sub)
+		_, err := old.Settle(t.Context(), broker.Done{})
+		wantErr(t, "settle by the old holder", err, broker.ErrLeaseLost)
+		settle(t, newer, broker.Done{})
+	})
+}
+
 func TestKillHoldsUntilLeaseEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := redrivetest.NewBroker()
