@@ -190,3 +190,13 @@ func publishable(name string) bool {
 	}
 	return true
 }
+
+// legalName reports whether a stream or consumer can have the name.
+func legalName(name string) bool {
+	for i := range len(name) {
+		if c := name[i]; c <= ' ' || c >= 0x7f || strings.IndexByte(".*>/\\", c) >= 0 {
+			return false
+		}
+	}
+	return name != "" && len(name) <= 255
+}

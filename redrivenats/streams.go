@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -236,7 +235,7 @@ func (b *Broker) foreignSource(ctx context.Context, queue string) (source, error
 			return source{}, fmt.Errorf("find the stream of subject %q: %w", queue, err)
 		}
 	}
-	if strings.ContainsAny(queue, " .*>/\\\t\r\n") || queue == "" {
+	if !legalName(queue) {
 		return source{}, missing
 	}
 	s, err := b.foreignInfo(ctx, queue, queue, "")

@@ -103,7 +103,7 @@ func (b *Broker) ensureSource(ctx context.Context, queue, group string) (source,
 // ensureSourceConsumer uses a durable of the user's that has the name of the
 // group, on a stream of the user's, or else redrive's own.
 func (b *Broker) ensureSourceConsumer(ctx context.Context, src source, own jetstream.ConsumerConfig, spec broker.Spec, adjust bool) (*jetstream.ConsumerInfo, error) {
-	if src.owned || escape(spec.Group) != spec.Group {
+	if src.owned || !legalName(spec.Group) {
 		return b.ensureConsumer(ctx, src.stream, own, adjust)
 	}
 	theirs, err := b.consumerInfo(ctx, src.stream, spec.Group)
