@@ -242,6 +242,11 @@ func inFlightBounded(e *env) {
 	sub := e.open(e.b, unhurried, func(s *broker.Spec) { s.MaxInFlight = 2 })
 	e.send(4)
 	got := e.receive(sub, 2)
+	for _, d := range got {
+		if err := d.Extend(e.ctx, time.Minute); err != nil {
+			e.Fatalf("extend: %v", err)
+		}
+	}
 	e.none(sub, e.h.Lease/2)
 	e.settle(got[0], broker.Done{})
 	third := e.one(sub)

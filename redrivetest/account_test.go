@@ -145,25 +145,25 @@ func TestDrained(t *testing.T) {
 }
 
 func TestNoLeaks(t *testing.T) {
-	var clean, leaky tb
-	redrivetest.NoLeaks(&clean)
-	done := make(chan struct{})
-	go close(done)
-	<-done
-	clean.cleanups[0]()
-	if len(clean.failures) > 0 {
-		t.Errorf("a goroutine that ended is reported: %q", clean.failures)
-	}
-
-	// In a bubble the patience of five seconds takes no time.
-	synctest.Test(t, func(t *testing.T) {
-		redrivetest.NoLeaks(&leaky)
-		ctx, cancel := context.WithCancel(t.Context())
-		go func() { <-ctx.Done() }()
-		leaky.cleanups[0]()
-		cancel()
-	})
-	if len(leaky.failures) != 1 || !strings.Contains(leaky.failures[0], "TestNoLeaks") {
-		t.Errorf("failures %q, want one with the stack of the goroutine that stayed", leaky.failures)
+	for name, c := range map[string]struct {
+		lives time.Duration
+		leaks bool
+	}{"EndsAtOnce": {0, false}, "EndsSoon": {4 * time.Second, false}, "Stays": {time.Hour, true}} {
+		t.Run(name, func(t *testing.T) {
+			// In a bubble the patience of five seconds takes no time.
+			synctest.Test(t, func(t *testing.T) {
+				var got tb
+				redrivetest.NoLeaks(&got)
+				go pass(c.lives)
+				got.cleanups[0]()
+				pass(c.lives)
+				if leaks := len(got.failures) > 0; leaks != c.leaks {
+					t.Errorf("a goroutine that lives for %v: failures %q", c.lives, got.failures)
+				}
+				if c.leaks && !strings.Contains(got.failures[0], "redrivetest_test.pass") {
+					t.Errorf("failure %q, want the stack of the goroutine", got.failures[0])
+				}
+			})
+		})
 	}
 }
