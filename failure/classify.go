@@ -152,15 +152,13 @@ func (w *walk) look(err error) finding {
 // branches adds what the branches of an error say to what its own chain says.
 func (w *walk) branches(found *finding, several []error) {
 	var best finding
-	some, transient, local := false, false, true
+	some, local := false, true
 	for _, branch := range several {
 		if branch == nil || w.left <= 0 {
 			continue
 		}
 		b := w.look(branch)
-		if b.category == Transient {
-			transient, local = true, local && b.local
-		}
+		local = local && b.local
 		if !some {
 			best, some = b, true
 			continue
@@ -172,7 +170,7 @@ func (w *walk) branches(found *finding, several []error) {
 	}
 	own := *found
 	*found = best
-	found.local = transient && local
+	found.local = local
 	if own.rank() > best.rank() {
 		found.category, found.known, found.cause = own.category, own.known, own.cause
 	}

@@ -265,6 +265,7 @@ func TestClassifyBranches(t *testing.T) {
 		{"own type of several", &batchError{[]error{nil, text}}, failure.Transient, "*failure_test.batchError", true},
 		{"own type of none", &batchError{[]error{}}, failure.Transient, "*failure_test.batchError", true},
 		{"all local", errors.Join(failure.Local(text), failure.Local(stock)), failure.Transient, "*failure_test.stockError", false},
+		{"the other local", errors.Join(text, failure.Local(stock)), failure.Transient, "*failure_test.stockError", true},
 		{"one local", errors.Join(failure.Local(stock), text), failure.Transient, "*failure_test.stockError", true},
 		{"local outside", failure.Local(errors.Join(stock, text)), failure.Transient, "*failure_test.stockError", false},
 	}

@@ -136,22 +136,32 @@ func (s *scanner) scan() {
 // nothing before it.
 func (s *scanner) finish() []byte {
 	if s.full {
-		i := len(s.out)
-		for i > s.base && !isSpace(s.out[i-1]) && !isDelimiter(s.out[i-1]) && s.out[i-1] < utf8.RuneSelf {
-			i--
-		}
-		switch {
-		case i == s.base:
-			return append(s.out[:s.base], holdID...)
-		case s.out[i-1] < utf8.RuneSelf:
-			i--
-		}
-		s.out = s.out[:i]
+		s.out = s.out[:s.cut()]
 	}
 	for len(s.out) > s.base && s.out[len(s.out)-1] == ' ' {
 		s.out = s.out[:len(s.out)-1]
 	}
+	if s.full && len(s.out) == s.base {
+		// One token without an end.
+		return append(s.out, holdID...)
+	}
 	return s.out
+}
+
+// cut returns the last place where what goes before is read alike with and
+// without what follows: before a space or delimiter, which end all words, or
+// after a rune that is not ASCII, which no recognised form ends with. The angle
+// brackets are no such place: a placeholder may stand for the rest of a word.
+func (s *scanner) cut() int {
+	for i := len(s.out); i > s.base; i-- {
+		switch c := s.out[i-1]; {
+		case c >= utf8.RuneSelf:
+			return i
+		case c != '<' && c != '>' && (isSpace(c) || isDelimiter(c)):
+			return i - 1
+		}
+	}
+	return s.base
 }
 
 // fits reports whether n more bytes have room, and ends the scan if not.
