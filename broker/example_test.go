@@ -44,8 +44,7 @@ func ExampleIncarnation_String() {
 
 func ExampleTooLargeError() {
 	err := fmt.Errorf("publish to orders: %w", &broker.TooLargeError{Size: 1 << 21, Limit: 1 << 20})
-	var tooLarge *broker.TooLargeError
-	if errors.As(err, &tooLarge) {
+	if tooLarge, ok := errors.AsType[*broker.TooLargeError](err); ok {
 		fmt.Println("over by", tooLarge.Size-tooLarge.Limit)
 	}
 	// Output:

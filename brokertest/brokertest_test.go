@@ -1,7 +1,6 @@
 package brokertest_test
 
 import (
-	"context"
 	"slices"
 	"strings"
 	"sync"
@@ -122,7 +121,7 @@ func TestCasesAreNamed(t *testing.T) {
 
 func TestRecordCatchesPanics(t *testing.T) {
 	h := brokertest.Harness{Open: func(brokertest.T) broker.Broker { panic("no broker") }}
-	r := brokertest.Record(context.Background(), brokertest.Cases()[0], h)
+	r := brokertest.Record(t.Context(), brokertest.Cases()[0], h)
 	if !r.Failed() || !strings.Contains(r.String(), "no broker") {
 		t.Errorf("got %v, want a failure that tells of the panic", r)
 	}

@@ -3,6 +3,7 @@ package brokertest
 import (
 	"errors"
 	"fmt"
+	"strconv"
 
 	"github.com/redrive-dev/redrive/broker"
 	"github.com/redrive-dev/redrive/failure"
@@ -71,7 +72,7 @@ func deadLetterOfRetry(e *env) {
 	e.send(1)
 	d := e.one(sub)
 	for i := range 2 {
-		e.retryAt(d, d.Msg().Time, fmt.Sprint(i))
+		e.retryAt(d, d.Msg().Time, strconv.Itoa(i))
 		d = e.one(sub)
 	}
 	env := e.deadLetter(d, e.names.DeadLetter, broker.DefaultGroup)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -276,7 +277,7 @@ func restartInDelay(e *env) {
 	e.send(3)
 	at := time.Now().Add(3 * e.h.Lease)
 	for i, d := range e.receive(sub, 3) {
-		e.retryAt(d, at, fmt.Sprint(i))
+		e.retryAt(d, at, strconv.Itoa(i))
 	}
 	e.restart()
 	seen := map[string]int{}

@@ -34,7 +34,7 @@ func Record(ctx context.Context, c Case, h Harness) Result {
 	ctx, cancel := context.WithCancel(ctx)
 	r := &recorder{name: c.Name, ctx: ctx}
 	done := make(chan struct{})
-	go func() {
+	go func() { //nolint:contextcheck // the case takes it from its T
 		defer close(done)
 		defer r.cleanup()
 		defer r.recover()

@@ -3,6 +3,7 @@ package brokertest
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/redrive-dev/redrive/broker"
@@ -54,7 +55,7 @@ func retryDueNow(e *env) {
 	e.send(2)
 	for i, at := range []time.Time{time.Now(), time.Now().Add(-time.Hour)} {
 		d := e.one(sub)
-		env := e.retryAt(d, at, fmt.Sprint(i))
+		env := e.retryAt(d, at, strconv.Itoa(i))
 		for {
 			again := e.one(sub)
 			if string(again.Msg().Envelope) == string(env) {
@@ -72,9 +73,9 @@ func retriesOfManyDelays(e *env) {
 	due := map[string]time.Time{}
 	e.send(5)
 	for i, d := range e.receive(sub, 5) {
-		at := time.Now().Add([]time.Duration{8, 2, 6, 4, 1}[i] * e.h.Lease / 2)
+		at := time.Now().Add(e.h.Lease / 2 * time.Duration([]int{8, 2, 6, 4, 1}[i]))
 		due[string(d.Msg().Body)] = at
-		e.retryAt(d, at, fmt.Sprint(i))
+		e.retryAt(d, at, strconv.Itoa(i))
 	}
 	end := time.Now().Add(4*e.h.Lease + e.h.Tolerance)
 	for len(due) > 0 {

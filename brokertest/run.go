@@ -9,7 +9,7 @@ import (
 )
 
 // T is what a case needs of a *testing.T.
-type T interface {
+type T interface { //nolint:interfacebloat // the methods of *testing.T that the suite calls
 	Helper()
 	Name() string
 	Context() context.Context

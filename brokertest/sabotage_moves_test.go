@@ -115,16 +115,14 @@ func moveSabotages() []sabotage {
 		}},
 		{name: "too large is dropped", settle: func(d *saboteur, ctx context.Context, o broker.Outcome) (broker.Receipt, error) {
 			r, err := d.Delivery.Settle(ctx, o)
-			var tooLarge *broker.TooLargeError
-			if errors.As(err, &tooLarge) {
+			if _, ok := errors.AsType[*broker.TooLargeError](err); ok {
 				_, _ = d.Delivery.Settle(ctx, broker.Done{})
 			}
 			return r, err
 		}},
 		{name: "too large is any error", settle: func(d *saboteur, ctx context.Context, o broker.Outcome) (broker.Receipt, error) {
 			r, err := d.Delivery.Settle(ctx, o)
-			var tooLarge *broker.TooLargeError
-			if errors.As(err, &tooLarge) {
+			if tooLarge, ok := errors.AsType[*broker.TooLargeError](err); ok {
 				err = errors.New(tooLarge.Error())
 			}
 			return r, err
@@ -154,10 +152,10 @@ func deliverySabotages() []sabotage {
 		{name: "in flight unbounded", spec: func(s *broker.Spec) { s.MaxInFlight = 1000 }},
 		{name: "in flight of one", spec: func(s *broker.Spec) { s.MaxInFlight = 1 }},
 		{name: "one group for all", spec: func(s *broker.Spec) { s.Group = "" }},
-		{name: "max ignored", receive: func(s broker.Subscription, ctx context.Context, _ int) ([]broker.Delivery, error) {
+		{name: "max ignored", receive: func(ctx context.Context, s broker.Subscription, _ int) ([]broker.Delivery, error) {
 			return s.Receive(ctx, 100)
 		}},
-		{name: "receive throws away what is over", receive: func(s broker.Subscription, ctx context.Context, max int) ([]broker.Delivery, error) {
+		{name: "receive throws away what is over", receive: func(ctx context.Context, s broker.Subscription, max int) ([]broker.Delivery, error) {
 			got, err := s.Receive(ctx, max+1)
 			for len(got) > max {
 				_, _ = got[len(got)-1].Settle(ctx, broker.Done{})
@@ -165,7 +163,7 @@ func deliverySabotages() []sabotage {
 			}
 			return got, err
 		}},
-		{name: "cancelled receive is silent", receive: func(s broker.Subscription, ctx context.Context, max int) ([]broker.Delivery, error) {
+		{name: "cancelled receive is silent", receive: func(ctx context.Context, s broker.Subscription, max int) ([]broker.Delivery, error) {
 			got, err := s.Receive(ctx, max)
 			if ctx.Err() != nil {
 				err = errors.New("gone")
@@ -173,7 +171,7 @@ func deliverySabotages() []sabotage {
 			return got, err
 		}},
 		{name: "newest first", caps: func(c *broker.Caps) { c.Ordered = true }, receive: newestFirst},
-		{name: "messages doubled", receive: func(s broker.Subscription, ctx context.Context, max int) ([]broker.Delivery, error) {
+		{name: "messages doubled", receive: func(ctx context.Context, s broker.Subscription, max int) ([]broker.Delivery, error) {
 			got, err := s.Receive(ctx, max)
 			if len(got) > 0 && len(got) < max {
 				got = append(got, got[0])
@@ -199,7 +197,7 @@ func marksByBody() func(*saboteur) {
 	}
 }
 
-func newestFirst(s broker.Subscription, ctx context.Context, max int) ([]broker.Delivery, error) {
+func newestFirst(ctx context.Context, s broker.Subscription, max int) ([]broker.Delivery, error) {
 	got, err := s.Receive(ctx, 100)
 	slices.Reverse(got)
 	for len(got) > max {

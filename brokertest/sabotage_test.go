@@ -26,7 +26,7 @@ type sabotage struct {
 	look    func(*broker.Message)
 	letter  func(*broker.Letter)
 	deliver func(*saboteur)
-	receive func(broker.Subscription, context.Context, int) ([]broker.Delivery, error)
+	receive func(context.Context, broker.Subscription, int) ([]broker.Delivery, error)
 	settle  func(*saboteur, context.Context, broker.Outcome) (broker.Receipt, error)
 	mark    func(*saboteur, context.Context, broker.Mark) error
 	extend  func(*saboteur, context.Context, time.Duration) error
@@ -122,11 +122,13 @@ type brokenSub struct {
 }
 
 func (s *brokenSub) Receive(ctx context.Context, max int) ([]broker.Delivery, error) {
-	receive := broker.Subscription.Receive
+	receive := func(ctx context.Context, sub broker.Subscription, max int) ([]broker.Delivery, error) {
+		return sub.Receive(ctx, max)
+	}
 	if s.b.s.receive != nil {
 		receive = s.b.s.receive
 	}
-	got, err := receive(s.Subscription, ctx, max)
+	got, err := receive(ctx, s.Subscription, max)
 	for i, d := range got {
 		sd := &saboteur{Delivery: d, sub: s, msg: d.Msg(), identity: d.Identity(), count: d.Deliveries()}
 		if s.b.s.look != nil {
@@ -295,7 +297,8 @@ func publishSabotages() []sabotage {
 			b.Publish(ctx, ms)
 			return make([]error, len(ms))
 		}},
-		{name: "unroutable confirmed", opts: []redrivetest.Option{redrivetest.WithDeclaredQueues()},
+		{
+			name: "unroutable confirmed", opts: []redrivetest.Option{redrivetest.WithDeclaredQueues()},
 			send: func(b broker.Broker, ctx context.Context, ms []broker.Outbound) []error {
 				errs := b.Publish(ctx, ms)
 				for i, err := range errs {
@@ -304,15 +307,18 @@ func publishSabotages() []sabotage {
 					}
 				}
 				return errs
-			}},
-		{name: "unroutable dead letter confirmed", opts: []redrivetest.Option{redrivetest.WithDeclaredQueues()},
+			},
+		},
+		{
+			name: "unroutable dead letter confirmed", opts: []redrivetest.Option{redrivetest.WithDeclaredQueues()},
 			settle: func(d *saboteur, ctx context.Context, o broker.Outcome) (broker.Receipt, error) {
 				r, err := d.Delivery.Settle(ctx, o)
 				if errors.Is(err, broker.ErrUnroutable) {
 					return d.Delivery.Settle(ctx, broker.Done{})
 				}
 				return r, err
-			}},
+			},
+		},
 		{name: "dedupe window hides a removal", settle: remembering()},
 		{name: "replay goes to everybody", send: sent(func(m *broker.Outbound) {
 			if source, ok := strings.CutSuffix(m.Queue, ".replay"); ok {

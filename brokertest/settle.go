@@ -165,10 +165,7 @@ func releaseAfter(e *env) {
 	sub := e.open(e.b, unhurried)
 	e.send(1)
 	d := e.one(sub)
-	delay := 2 * e.h.Lease
-	if e.caps.MaxRelease < delay {
-		delay = e.caps.MaxRelease
-	}
+	delay := min(2*e.h.Lease, e.caps.MaxRelease)
 	from := time.Now()
 	e.settle(d, broker.Release{After: delay})
 	d = e.receiveWithin(sub, 1, delay+e.h.Tolerance)[0]

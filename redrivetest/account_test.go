@@ -63,9 +63,9 @@ func TestAccountFindsWhatIsWrong(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			b := redrivetest.NewBroker()
 			a := redrivetest.NewAccount(id)
-			sub := open(t, b, broker.Spec{Source: "orders"})
+			sub := open(t, b, broker.Spec{Source: "orders"}) //nolint:contextcheck // it takes it from t
 			a.Publish(ctx, b, out("a"), out("b"))
-			c.do(b, a, receive(t, sub))
+			c.do(b, a, receive(t, sub)) //nolint:contextcheck // it takes it from t
 			var got tb
 			redrivetest.AssertBalanced(ctx, &got, a, b)
 			switch text := strings.Join(got.failures, "\n"); {

@@ -2,6 +2,7 @@ package redrivetest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -168,7 +169,7 @@ func (b *Broker) Subscribe(ctx context.Context, spec broker.Spec) (*Subscription
 		return nil, fmt.Errorf("open %s: %w", spec.Source, err)
 	}
 	if spec.Source == "" {
-		return nil, fmt.Errorf("open: spec has no source: name the queue to consume")
+		return nil, errors.New("open: spec has no source: name the queue to consume")
 	}
 	spec = spec.WithDefaults()
 	s := &Subscription{client: b, spec: spec, group: b.server.declare(spec)}

@@ -52,6 +52,7 @@ func TestConformance(t *testing.T) { brokertest.Run(t, harness()) }
 // TestConformanceInRealTime runs cases without a bubble, as an adapter for a
 // server does: a few that hardly wait, or all of them with REDRIVE_FULL=1.
 func TestConformanceInRealTime(t *testing.T) {
+	t.Parallel()
 	h := harness()
 	h.Around = nil
 	h.Lease = 300 * time.Millisecond

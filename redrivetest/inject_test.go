@@ -92,15 +92,15 @@ func TestFaultSchedule(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := redrivetest.Inject(redrivetest.NewBroker(), c.fault)
-			var got string
+			var got []byte
 			for range c.want {
 				if _, err := b.Stats(t.Context(), "orders"); errors.Is(err, redrivetest.ErrInjected) {
-					got += "x"
+					got = append(got, 'x')
 				} else {
-					got += "."
+					got = append(got, '.')
 				}
 			}
-			if got != c.want {
+			if string(got) != c.want {
 				t.Errorf("struck %s, want %s", got, c.want)
 			}
 		})

@@ -2,6 +2,7 @@ package redrivetest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -188,7 +189,7 @@ func (t topology) Ensure(ctx context.Context, spec broker.Spec) error {
 	defer t.client.server.mu.Unlock()
 	err := t.client.usable(ctx)
 	if err == nil && spec.Source == "" {
-		err = fmt.Errorf("spec has no source: name the queue to consume")
+		err = errors.New("spec has no source: name the queue to consume")
 	}
 	if err != nil {
 		return fmt.Errorf("ensure %s: %w", spec.Source, err)

@@ -125,8 +125,10 @@ func (w *world) settle(t *rapid.T) {
 	p, body, valid := w.pick(t)
 	delay := time.Duration(rapid.IntRange(0, 20).Draw(t, "delay")) * time.Second
 	outcome := rapid.SampledFrom([]broker.Outcome{
-		broker.Done{}, broker.Release{After: delay, Mark: broker.Mark{Explained: w.next}},
-		broker.Retry{At: w.now.Add(delay)}, broker.Dead{Queue: "q.dlq"},
+		broker.Done{},
+		broker.Release{After: delay, Mark: broker.Mark{Explained: w.next}},
+		broker.Retry{At: w.now.Add(delay)},
+		broker.Dead{Queue: "q.dlq"},
 	}).Draw(t, "outcome")
 	_, err := p.held.Settle(t.Context(), outcome)
 	if !valid {
