@@ -98,7 +98,7 @@ func (d *dependencies) get(name string) (*breaker.Breaker, error) {
 		return nil, fmt.Errorf("more than %d names of dependencies: a name must not be made of a message", maxDependencies)
 	}
 	h := fnv.New64a()
-	h.Write([]byte(name)) //nolint:errcheck // never fails
+	h.Write([]byte(name))
 	b, err := breaker.New(d.config, d.seed^h.Sum64())
 	if err != nil {
 		return nil, err

@@ -55,6 +55,7 @@ func TestOutages(t *testing.T) {
 }
 
 func (o outage) run(t *testing.T, b *bench) {
+	t.Helper()
 	begin := time.Now()
 	down, healed := begin.Add(o.before), begin.Add(o.before+o.length)
 	var calls, handled atomic.Int64

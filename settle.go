@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/redrive-dev/redrive/broker"
@@ -28,21 +29,21 @@ func (w *Worker) move(a *engine.Action) error {
 	f := flightOf(a.Item)
 	ctx, cancel := context.WithTimeout(w.settle.ctx, w.cfg.SettleTimeout)
 	defer cancel()
-	switch a.Verdict.Action {
-	case decision.Settle:
+	switch action := a.Verdict.Action; {
+	case action == decision.Settle:
 		_, err := a.Item.Delivery.Settle(ctx, broker.Done{})
 		return err
-	case decision.Release:
+	case action == decision.Release:
 		mark := a.Mark
 		if a.Pending {
 			mark.Pending = pendingOf(f.outcome)
 		}
 		_, err := a.Item.Delivery.Settle(ctx, broker.Release{After: a.Verdict.After, Mark: mark})
 		return err
-	case decision.Repeat:
+	case action == decision.Repeat:
 		_, err := a.Item.Delivery.Settle(ctx, outcomeOf(a.Item.Deliveries.Mark.Pending))
 		return err
-	case decision.Retry, decision.DeadLetter, decision.Quarantine:
+	case action == decision.Retry, action == decision.DeadLetter, action == decision.Quarantine:
 		return w.moveCopy(ctx, a.Item, a.Verdict)
 	}
 	return fmt.Errorf("worker %s: no way to settle a message with the action %q", w.cfg.Source, a.Verdict.Action)
@@ -95,7 +96,7 @@ func (w *Worker) outcome(it *engine.Item, v decision.Verdict, limit int) (broker
 	if e.Position == "" {
 		e.Position = idempotency.Bound(it.Delivery.Identity().Position)
 	}
-	e.Control = append(e.Control[:len(e.Control):len(e.Control)], m.Control...)
+	e.Control = append(slices.Clip(e.Control), m.Control...)
 	if f.foreign != nil {
 		e.Control = append(e.Control, broker.Header{Name: broker.HeaderEnvelope, Value: f.foreign})
 	}
@@ -137,7 +138,7 @@ func (w *Worker) incarnation(f *flight) string {
 
 func randomID() string {
 	var b [16]byte
-	rand.Read(b[:]) //nolint:errcheck // crypto/rand.Read never fails; it ends the process when the system has no randomness
+	rand.Read(b[:]) // never fails: without randomness the process ends
 	return hex.EncodeToString(b[:])
 }
 

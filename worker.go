@@ -239,17 +239,17 @@ func (w *Worker) Run(ctx context.Context) error {
 	go func() {
 		defer close(fetching)
 		pausing := make(chan struct{})
-		go func() { defer close(pausing); w.pauseLoop() }()
+		go func() { defer close(pausing); w.pauseLoop() }() //nolint:contextcheck // the worker has lifetimes of its own
 		w.receiveLoop()
 		<-pausing
 	}()
 	ticking := make(chan struct{})
 	tickDone := make(chan struct{})
-	go func() { defer close(tickDone); w.tickLoop(ticking) }()
+	go func() { defer close(tickDone); w.tickLoop(ticking) }() //nolint:contextcheck // likewise
 
-	w.step(nil, w.machine.Start)
+	w.step(nil, w.machine.Start) //nolint:contextcheck // likewise
 	<-ctx.Done()
-	err := w.stop(fetching)
+	err := w.stop(fetching) //nolint:contextcheck // likewise
 	close(ticking)
 	<-tickDone
 	closeCtx, cancel := context.WithTimeout(base, w.cfg.SettleTimeout)
@@ -269,13 +269,6 @@ func (w *Worker) open(ctx context.Context) error {
 		return fmt.Errorf("worker %s: an inbox needs a stable key, and this broker gives messages no identity: set IdempotencyHeader", w.cfg.Source)
 	}
 	w.caps = caps
-	sub, err := w.broker.Open(ctx, broker.Spec{
-		Source: w.cfg.Source, Group: w.cfg.Group, Lease: w.cfg.Lease, MaxInFlight: w.cfg.MaxInFlight, Worker: w.cfg.Name,
-	})
-	if err != nil {
-		return fmt.Errorf("worker %s: open the subscription: %w", w.cfg.Source, err)
-	}
-	w.sub = sub
 	m, err := engine.New(engine.Config{
 		Source: w.cfg.Source, Group: w.cfg.Group, Worker: w.cfg.Name, Policy: w.cfg.Policy, Caps: caps,
 		Concurrency: w.cfg.Concurrency, MaxInFlight: w.cfg.MaxInFlight, Lease: w.cfg.Lease,
@@ -284,6 +277,13 @@ func (w *Worker) open(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("worker %s: %w", w.cfg.Source, err)
 	}
+	sub, err := w.broker.Open(ctx, broker.Spec{
+		Source: w.cfg.Source, Group: w.cfg.Group, Lease: w.cfg.Lease, MaxInFlight: w.cfg.MaxInFlight, Worker: w.cfg.Name,
+	})
+	if err != nil {
+		return fmt.Errorf("worker %s: open the subscription: %w", w.cfg.Source, err)
+	}
+	w.sub = sub
 	w.mu.Lock()
 	w.machine = m
 	w.mu.Unlock()

@@ -202,6 +202,26 @@ func always(err error) []error {
 	return slices.Repeat([]error{err}, 1000)
 }
 
+// call returns the message of the n-th run.
+func (s *script) call(body string, n int) redrive.Message {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if n >= len(s.calls[body]) {
+		return redrive.Message{}
+	}
+	return s.calls[body][n]
+}
+
+// at returns the time of the n-th run, the zero time if there was none.
+func (s *script) at(body string, n int) time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if n >= len(s.times[body]) {
+		return time.Time{}
+	}
+	return s.times[body][n]
+}
+
 var errDown = failure.AsTransient(errors.New("downstream is away"))
 
 func TestHandledMessagesAreDone(t *testing.T) {
@@ -240,12 +260,12 @@ func TestTransientFailuresAreRetriedWithTheDelayThatIsReported(t *testing.T) {
 				t.Errorf("run %d: key %q, first %q", i, m.IdempotencyKey, calls[0].IdempotencyKey)
 			}
 		}
-		if calls[0].FirstFailure != (time.Time{}) || !calls[2].FirstFailure.Equal(s.times["a"][0]) {
-			t.Errorf("first failure: %v then %v, want %v", calls[0].FirstFailure, calls[2].FirstFailure, s.times["a"][0])
+		if calls[0].FirstFailure != (time.Time{}) || !calls[2].FirstFailure.Equal(s.at("a", 0)) {
+			t.Errorf("first failure: %v then %v, want %v", calls[0].FirstFailure, calls[2].FirstFailure, s.at("a", 0))
 		}
 		for i, e := range b.events.of(redrive.EventFailed) {
-			if due := e.At.Add(e.Delay); s.times["a"][i+1].Before(due) || s.times["a"][i+1].After(due.Add(50*time.Millisecond)) {
-				t.Errorf("retry %d at %v, announced for %v", i, s.times["a"][i+1], due)
+			if due := e.At.Add(e.Delay); s.at("a", i+1).Before(due) || s.at("a", i+1).After(due.Add(50*time.Millisecond)) {
+				t.Errorf("retry %d at %v, announced for %v", i, s.at("a", i+1), due)
 			}
 		}
 	})
@@ -365,7 +385,7 @@ func TestACleanStopExplainsItsReleases(t *testing.T) {
 		if got := b.events.count(redrive.EventHandled); got != 4 {
 			t.Errorf("%d handled", got)
 		}
-		if m := s.calls["a"][0]; m.Attempt != 1 {
+		if m := s.call("a", 0); m.Attempt != 1 {
 			t.Errorf("stops cost attempts: now at %d", m.Attempt)
 		}
 	})
@@ -389,7 +409,7 @@ func TestAHandlerThatRunsOutOfTime(t *testing.T) {
 		if s.runs("late") != 1 {
 			t.Errorf("a late success ran %d times", s.runs("late"))
 		}
-		if s.runs("obedient") != 1 || s.calls["obedient"][0].Attempt != 2 {
+		if s.runs("obedient") != 1 || s.call("obedient", 0).Attempt != 2 {
 			t.Errorf("obedient: %+v", s.calls["obedient"])
 		}
 		failed := b.events.of(redrive.EventFailed)
@@ -561,12 +581,12 @@ func TestCopiedEnvelopesAreNotBelieved(t *testing.T) {
 		}
 		pass(time.Minute)
 		for _, body := range []string{"copy 1", "copy 2"} {
-			if s.runs(body) != 1 || s.calls[body][0].Attempt != 1 {
-				t.Errorf("%s: %d runs, first attempt %d", body, s.runs(body), s.calls[body][0].Attempt)
+			if s.runs(body) != 1 || s.call(body, 0).Attempt != 1 {
+				t.Errorf("%s: %d runs, first attempt %d", body, s.runs(body), s.call(body, 0).Attempt)
 			}
 		}
-		if s.calls["copy 1"][0].IdempotencyKey == s.calls["copy 2"][0].IdempotencyKey ||
-			s.calls["copy 1"][0].IdempotencyKey == s.calls["origin"][0].IdempotencyKey {
+		if s.call("copy 1", 0).IdempotencyKey == s.call("copy 2", 0).IdempotencyKey ||
+			s.call("copy 1", 0).IdempotencyKey == s.call("origin", 0).IdempotencyKey {
 			t.Error("copies share a key")
 		}
 	})
@@ -632,7 +652,7 @@ func TestInbox(t *testing.T) {
 			begin := time.Now()
 			start(b, store, s.handle)
 			pass(time.Minute)
-			if s.runs("a") != 1 || s.times["a"][0].Sub(begin) < 20*time.Second || s.calls["a"][0].Attempt != 1 {
+			if s.runs("a") != 1 || s.at("a", 0).Sub(begin) < 20*time.Second || s.call("a", 0).Attempt != 1 {
 				t.Errorf("runs %d after %v", s.runs("a"), s.times["a"])
 			}
 		})
@@ -683,10 +703,10 @@ func TestThrottlingHoldsTheSubscriptionAndCostsNothing(t *testing.T) {
 		begin := time.Now()
 		b.publish("b")
 		pass(10 * time.Minute)
-		if s.runs("a") != 9 || s.calls["a"][8].Attempt != 1 {
-			t.Errorf("runs %d, last attempt %d", s.runs("a"), s.calls["a"][8].Attempt)
+		if s.runs("a") != 9 || s.call("a", 8).Attempt != 1 {
+			t.Errorf("runs %d, last attempt %d", s.runs("a"), s.call("a", 8).Attempt)
 		}
-		if got := s.times["b"][0].Sub(begin); got < 19*time.Second {
+		if got := s.at("b", 0).Sub(begin); got < 19*time.Second {
 			t.Errorf("another message was sent to the throttled downstream after %s", got)
 		}
 	})
@@ -742,7 +762,7 @@ func TestAFailingMessageDelaysNobody(t *testing.T) {
 		b.publish("a", "b", "c")
 		pass(time.Second)
 		for _, body := range []string{"a", "b", "c"} {
-			if s.runs(body) != 1 || s.times[body][0].Sub(begin) > 10*time.Millisecond {
+			if s.runs(body) != 1 || s.at(body, 0).Sub(begin) > 10*time.Millisecond {
 				t.Errorf("%s waited: %v", body, s.times[body])
 			}
 		}

@@ -3,6 +3,7 @@ package decision_test
 import (
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -50,15 +51,18 @@ func open(in *decision.Input) {
 
 var errDown = failure.AsTransient(errors.New("downstream is away"))
 
-// One case per row of the table, and for the rows with bounds one on each side.
-func TestRows(t *testing.T) {
-	cases := []struct {
-		name   string
-		row    decision.Row
-		action decision.Action
-		input  func(*decision.Input)
-		check  func(*decision.Input, decision.Verdict) bool
-	}{
+// rowCase is an input that must meet a row.
+type rowCase struct {
+	name   string
+	row    decision.Row
+	action decision.Action
+	input  func(*decision.Input)
+	check  func(*decision.Input, decision.Verdict) bool
+}
+
+// casesBefore are about messages whose handler has not said anything.
+func casesBefore() []rowCase {
+	return []rowCase{
 		{"the handler returned nil", decision.RowHandled, decision.Settle, func(in *decision.Input) { in.Fact = decision.Handled }, nil},
 		{"a healthy message runs", decision.RowRun, decision.Run, func(*decision.Input) {}, nil},
 		{"a noted move is repeated, never the handler", decision.RowPendingMove, decision.Repeat, func(in *decision.Input) {
@@ -103,6 +107,12 @@ func TestRows(t *testing.T) {
 		{"the inbox is away for too long", decision.RowInboxGiveBack, decision.Release, func(in *decision.Input) {
 			in.Fact, in.Since = decision.InboxUnreachable, in.Now.Add(-in.HoldMax)
 		}, nil},
+	}
+}
+
+// casesFailed are about failures that speak for themselves.
+func casesFailed() []rowCase {
+	return []rowCase{
 		{"a dependency's breaker refused", decision.RowDependencyOpen, decision.Retry, func(in *decision.Input) {
 			failed(in, failure.Local(errDown))
 			in.Fact, in.Until = decision.DependencyOpen, in.Now.Add(time.Second)
@@ -162,6 +172,12 @@ func TestRows(t *testing.T) {
 			history(in, 4)
 			failed(in, failure.NewPanic("boom", nil))
 		}, func(_ *decision.Input, v decision.Verdict) bool { return v.Category == failure.Crash }},
+	}
+}
+
+// casesTransient are about transient failures, and about copies that cannot be written.
+func casesTransient() []rowCase {
+	return []rowCase{
 		{"transient with attempts left", decision.RowRetry, decision.Retry, func(in *decision.Input) {
 			history(in, 3)
 			failed(in, errDown)
@@ -227,6 +243,11 @@ func TestRows(t *testing.T) {
 			in.Fact, in.Since = decision.MoveTooLarge, in.Now.Add(-in.HoldMax)
 		}, nil},
 	}
+}
+
+// One case per row of the table, and for the rows with bounds one on each side.
+func TestRows(t *testing.T) {
+	cases := slices.Concat(casesBefore(), casesFailed(), casesTransient())
 	seen := map[decision.Row]bool{}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {

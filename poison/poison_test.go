@@ -142,7 +142,7 @@ func TestValidateListsEveryProblem(t *testing.T) {
 	if err == nil {
 		t.Fatal("accepted")
 	}
-	if got := len(err.(interface{ Unwrap() []error }).Unwrap()); got != 6 { //nolint:errorlint // the shape of the joined error is what is tested
+	if got := len(err.(interface{ Unwrap() []error }).Unwrap()); got != 6 {
 		t.Errorf("%d problems listed, want 6: %v", got, err)
 	}
 	if err := (poison.Config{}).Validate(); err != nil {

@@ -51,7 +51,7 @@ func (m *Machine) conclude(now time.Time, it *Item, res *Result, out []Action) [
 		out = append(out, Action{Kind: Notify, Event: EventInboxDown, Item: it, Err: res.Err})
 		it.moves = 0
 		if v.Action != decision.Hold || m.stopping {
-			return m.release(it, 0, out)
+			return m.release(it, out)
 		}
 		it.state = stateWaiting
 		if it.suspect(m) {
@@ -67,17 +67,16 @@ func (m *Machine) conclude(now time.Time, it *Item, res *Result, out []Action) [
 	in.Breaker.Probe = it.permit.Probe()
 	in.Until = res.Until
 	took := now.Sub(it.started)
-	switch res.Fact {
-	case decision.Handled:
+	if res.Fact == decision.Handled {
 		m.lastSuccess = now
 		m.window.Add(now, true)
-	case decision.Failed, decision.DependencyOpen:
+	}
+	if res.Fact == decision.Failed || res.Fact == decision.DependencyOpen {
 		in.Failure, in.Signature = &res.Failure, res.Signature
-		if res.Fact == decision.Failed {
-			in.Peers = m.peers(now, it)
-			m.window.Add(now, false)
-		}
-	default:
+	}
+	if res.Fact == decision.Failed {
+		in.Peers = m.peers(now, it)
+		m.window.Add(now, false)
 	}
 	v := m.decide(in)
 	if in.Failure != nil {
@@ -196,18 +195,11 @@ func record(it *Item, in *decision.Input, v decision.Verdict, worker string) {
 func (m *Machine) apply(it *Item, v decision.Verdict, out []Action) []Action {
 	it.verdict = v
 	it.moves = 0
-	switch v.Action {
-	case decision.Release:
+	if v.Action == decision.Release {
 		return m.emitRelease(it, out)
-	case decision.DeadLetter, decision.Quarantine:
-		it.Env.Reason = v.Reason
-		if it.Env.Category == failure.None {
-			it.Env.Category = v.Category
-		}
-		if v.Reason == envelope.ReasonCrashLoop {
-			it.Env.Category = failure.Crash
-		}
-	default:
+	}
+	if v.Action == decision.DeadLetter || v.Action == decision.Quarantine {
+		it.Env.Category, it.Env.Reason = v.Category, v.Reason
 	}
 	it.state = stateMoving
 	return append(out, Action{Kind: Settle, Item: it, Verdict: v})

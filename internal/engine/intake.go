@@ -66,7 +66,7 @@ func (m *Machine) Received(now time.Time, items []*Item, err error, out []Action
 		}
 		switch {
 		case m.stopping:
-			out = m.release(it, 0, out)
+			out = m.release(it, out)
 		case it.Newer:
 			out = m.apply(it, m.decide(m.facts(it, decision.NewerEnvelope, now)), out)
 		case it.Deliveries.Mark.Pending != nil:
@@ -130,8 +130,8 @@ func (m *Machine) dispatchSuspects(now time.Time, out []Action) []Action {
 	for m.alone == nil && m.suspects.len() > 0 {
 		it := m.suspects.pop()
 		v := m.decide(m.facts(it, decision.Delivered, now))
-		switch v.Action {
-		case decision.RunAlone:
+		switch {
+		case v.Action == decision.RunAlone:
 			permit, err := breaker.Permit{}, error(nil)
 			if m.running == 0 {
 				permit, err = m.breaker.Allow(now)
@@ -148,10 +148,10 @@ func (m *Machine) dispatchSuspects(now time.Time, out []Action) []Action {
 			out = append(out,
 				Action{Kind: Notify, Event: EventSuspect, Item: it, Verdict: v},
 				Action{Kind: StoreMark, Item: it, Mark: mark})
-		case decision.Hold:
+		case v.Action == decision.Hold:
 			m.suspects.unpop(it)
 			return out
-		case decision.Run:
+		case v.Action == decision.Run:
 			m.waiting.push(it)
 		default:
 			out = m.apply(it, v, out)
@@ -181,7 +181,7 @@ func (m *Machine) Marked(now time.Time, it *Item, err error, out []Action) []Act
 		case it.lost:
 			out = m.drop(it, out)
 		case m.stopping:
-			out = m.release(it, 0, out)
+			out = m.release(it, out)
 		default:
 			m.suspects.unpop(it)
 			m.block(now)
@@ -219,8 +219,8 @@ func pause(fails int) time.Duration {
 }
 
 // release gives an item back with a note that explains this delivery.
-func (m *Machine) release(it *Item, after time.Duration, out []Action) []Action {
-	it.verdict = decision.Verdict{Action: decision.Release, Row: decision.RowInterrupted, After: after}
+func (m *Machine) release(it *Item, out []Action) []Action {
+	it.verdict = decision.Verdict{Action: decision.Release, Row: decision.RowInterrupted}
 	return m.emitRelease(it, out)
 }
 

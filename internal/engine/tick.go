@@ -32,8 +32,8 @@ func (m *Machine) tickItem(now time.Time, it *Item, out []Action) []Action {
 		}
 		m.wake(it.extendAt)
 	}
-	switch it.state {
-	case stateRunning:
+	switch {
+	case it.state == stateRunning:
 		if now.Before(it.deadline) {
 			m.wake(it.deadline)
 			return out
@@ -47,14 +47,13 @@ func (m *Machine) tickItem(now time.Time, it *Item, out []Action) []Action {
 				Action{Kind: Cancel, Item: it, Err: ErrTimeout})
 		}
 		return m.abandon(now, it, out)
-	case stateStaying:
+	case it.state == stateStaying:
 		if now.Before(it.retryAt) {
 			m.wake(it.retryAt)
 			return out
 		}
 		it.state = stateMoving
 		return append(out, Action{Kind: Settle, Item: it, Verdict: it.verdict})
-	default:
 	}
 	return out
 }
@@ -123,18 +122,18 @@ func (m *Machine) Extended(now time.Time, it *Item, lost bool, out []Action) []A
 		return out
 	}
 	it.lost = true
-	switch it.state {
-	case stateRunning:
+	// What is moved or marked finds out at its end.
+	switch {
+	case it.state == stateRunning:
 		out = append(out, Action{Kind: Cancel, Item: it, Err: broker.ErrLeaseLost})
-	case stateWaiting:
+	case it.state == stateWaiting:
 		is := func(other *Item) bool { return other == it }
 		m.waiting.filter(is)
 		m.suspects.filter(is)
 		out = m.drop(it, out)
-	case stateStaying:
+	case it.state == stateStaying:
 		m.unstay(it)
 		out = m.drop(it, out)
-	default: // moving and marking find out at their end
 	}
 	return m.settleDown(now, out)
 }
@@ -148,7 +147,7 @@ func (m *Machine) Stop(now time.Time, out []Action) []Action {
 	m.stopping = true
 	for _, q := range []*queue{&m.suspects, &m.waiting} {
 		for _, it := range q.take() {
-			out = m.release(it, 0, out)
+			out = m.release(it, out)
 		}
 	}
 	for it := m.all.head; it != nil; it = it.next {
