@@ -44,6 +44,8 @@ type delivery struct {
 	decoded    decoded
 	deliveries broker.Deliveries
 
+	// mu may be taken while the subscription's lock is held, never the other way
+	// round.
 	mu    sync.Mutex
 	state state
 	// deadline is when the server may give the message to somebody else.
@@ -172,6 +174,7 @@ func (d *delivery) Settle(ctx context.Context, outcome broker.Outcome) (broker.R
 }
 
 func (d *delivery) begin(outcome broker.Outcome) error {
+	closed := d.s.isClosed() // Before the delivery's lock, which comes after the subscription's.
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	switch d.state {
@@ -186,7 +189,7 @@ func (d *delivery) begin(outcome broker.Outcome) error {
 			return err
 		}
 	}
-	if d.s.isClosed() {
+	if closed {
 		return fmt.Errorf("subscription of %q: %w", d.s.spec.Source, broker.ErrClosed)
 	}
 	d.state = settling
