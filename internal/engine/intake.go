@@ -39,7 +39,7 @@ func (m *Machine) want(now time.Time) int {
 		if m.waiting.len() > 0 || m.running > 0 || !m.admits(now) {
 			return 0
 		}
-		return 1
+		return min(m.cfg.MaxInFlight-m.all.n, 1)
 	}
 	return min(m.cfg.MaxInFlight-m.all.n, m.ramp)
 }
