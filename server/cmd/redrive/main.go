@@ -18,11 +18,16 @@ func run() int {
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	go func() {
-		<-signals
-		cancel(cli.ErrInterrupted)
+		cause := cli.ErrInterrupted
+		if <-signals == syscall.SIGTERM {
+			cause = cli.ErrTerminated
+		}
+		cancel(cause)
 		// A second signal ends the process at once: whoever sends it does not want to
 		// wait for what is being finished.
 		signal.Stop(signals)
 	}()
-	return cli.Main(ctx, cli.System(), os.Args[1:])
+	system := cli.System()
+	system.Services = services()
+	return cli.Main(ctx, system, os.Args[1:])
 }

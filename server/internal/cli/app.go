@@ -32,6 +32,8 @@ type App struct {
 	Now func() time.Time
 	// Build describes the running binary.
 	Build Build
+	// Services put brokers and workers together.
+	Services Services
 }
 
 // System returns the App of this process.

@@ -28,8 +28,13 @@ const (
 	ExitInterrupted = 130
 )
 
-// ErrInterrupted is the cause of a context that a signal ended.
-var ErrInterrupted = errors.New("interrupted")
+var (
+	// ErrInterrupted is the cause of a context that a signal ended.
+	ErrInterrupted = errors.New("interrupted")
+	// ErrTerminated is the cause of a context that SIGTERM ended: for a command that
+	// runs until it is stopped that is a clean end, for any other an interruption.
+	ErrTerminated = fmt.Errorf("%w: asked to terminate", ErrInterrupted)
+)
 
 // Error is an error with an exit code and a hint for people.
 type Error struct {

@@ -53,6 +53,10 @@ func (c *call) commands() []*cobra.Command {
 	return []*cobra.Command{
 		initCommand(c),
 		configCommand(c),
+		upCommand(c),
+		runCommand(c),
+		publishCommand(c),
+		queueCommand(c),
 		versionCommand(c),
 	}
 }

@@ -1,0 +1,278 @@
+package app
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/redrive-dev/redrive/broker"
+	"github.com/redrive-dev/redrive/redrivenats"
+	"github.com/redrive-dev/redrive/server/internal/config"
+	"github.com/redrive-dev/redrive/server/internal/embednats"
+)
+
+// closeTimeout bounds each step of closing a connection.
+const closeTimeout = 30 * time.Second
+
+// ErrNoData is what Connect says of an embedded broker that has never run.
+var ErrNoData = errors.New("no embedded broker has run there yet")
+
+// BrokerError says that a broker cannot be used.
+type BrokerError struct {
+	// Broker is its name in the configuration.
+	Broker string
+	// Err is what is wrong. It holds no secret.
+	Err error
+	// Remedy says what to do, in one sentence without a full stop.
+	Remedy string
+}
+
+// Error implements error.
+func (e *BrokerError) Error() string { return "broker " + e.Broker + ": " + e.Err.Error() }
+
+// Unwrap returns Err.
+func (e *BrokerError) Unwrap() error { return e.Err }
+
+// Hint returns Remedy.
+func (e *BrokerError) Hint() string { return e.Remedy }
+
+// Connection is an open broker. Close it when it is no longer needed.
+type Connection struct {
+	broker.Broker
+	// Name is the name of the broker in the configuration.
+	Name string
+
+	cleanup cleanup
+}
+
+// Close closes the connection and, if the embedded broker was started for it,
+// the broker. It is idempotent.
+func (c *Connection) Close(ctx context.Context) error { return c.cleanup.run(ctx, closeTimeout) }
+
+// ConnectOptions say how to connect.
+type ConnectOptions struct {
+	// Create lets an embedded broker that has never run be started. Without,
+	// that is ErrNoData, and nothing is written. Default: false.
+	Create bool
+	// Logger is told what happens. Default: silent.
+	Logger *slog.Logger
+}
+
+// Connect opens a broker of the configuration. The embedded broker is used where
+// it runs; if it runs nowhere, it is started in this process until Close, under
+// the exclusive lock of its data directory. Errors are a *BrokerError.
+func Connect(ctx context.Context, c Config, name string, o ConnectOptions) (*Connection, error) {
+	c = c.WithDefaults()
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	b, ok := c.Brokers[name]
+	if !ok {
+		return nil, &BrokerError{
+			Broker: name, Err: errors.New("there is no broker of this name in the configuration"),
+			Remedy: "use one of: " + strings.Join(slices.Sorted(maps.Keys(c.Brokers)), ", "),
+		}
+	}
+	if b.Type != config.BrokerEmbedded {
+		return connectRemote(ctx, name, b)
+	}
+	conn, err := attach(ctx, name, string(c.DataDir))
+	if err == nil {
+		return conn, nil
+	}
+	if _, statErr := os.Stat(filepath.Join(string(c.DataDir), "nats")); errors.Is(statErr, os.ErrNotExist) && !o.Create {
+		return nil, &BrokerError{
+			Broker: name, Err: fmt.Errorf("data directory %s: %w", c.DataDir, ErrNoData),
+			Remedy: "start it with redrive up, or name the right folder with --data-dir",
+		}
+	}
+	conn, startErr := startEmbedded(ctx, name, c, o.Logger)
+	if locked := (*embednats.LockedError)(nil); errors.As(startErr, &locked) {
+		// Somebody runs it, so the trouble is in reaching it.
+		return nil, errors.Join(err, startErr)
+	}
+	return conn, startErr
+}
+
+// open opens a broker for the app itself.
+func open(ctx context.Context, c Config, name string, embedded bool, log *slog.Logger) (*Connection, error) {
+	switch b := c.Brokers[name]; {
+	case b.Type != config.BrokerEmbedded:
+		return connectRemote(ctx, name, b)
+	case embedded:
+		return startEmbedded(ctx, name, c, log)
+	}
+	return attach(ctx, name, string(c.DataDir))
+}
+
+// startEmbedded runs the embedded broker in this process.
+func startEmbedded(ctx context.Context, name string, c Config, log *slog.Logger) (*Connection, error) {
+	b := c.Brokers[name]
+	conn := &Connection{Name: name}
+	fail := func(err error, remedy string) (*Connection, error) {
+		err = errors.Join(err, conn.Close(context.WithoutCancel(ctx)))
+		return nil, &BrokerError{Broker: name, Err: err, Remedy: remedy}
+	}
+	server, err := embednats.Start(ctx, embednats.Config{
+		DataDir: string(c.DataDir), Sync: b.Sync, MaxStore: int64(b.MaxStore),
+		Logger: log.With(slog.String("broker", name)),
+	})
+	if locked := (*embednats.LockedError)(nil); errors.As(err, &locked) {
+		return fail(err, "stop that process, use redrive run to work with its broker, or name another folder with --data-dir")
+	}
+	if err != nil {
+		return fail(err, fmt.Sprintf("look at what is in the data directory %s and whether it can be written to", c.DataDir))
+	}
+	conn.cleanup.push("stop the embedded broker", server.Shutdown)
+	nc, err := server.Connect(nats.Name("redrive"), nats.MaxReconnects(-1))
+	if err != nil {
+		return fail(err, "")
+	}
+	return finish(ctx, conn, nc, fail)
+}
+
+// attach connects to the embedded broker of a data directory that another process
+// runs.
+func attach(ctx context.Context, name, dataDir string) (*Connection, error) {
+	conn := &Connection{Name: name}
+	remedy := fmt.Sprintf("start it with redrive up --data-dir %s, and let that run", dataDir)
+	fail := func(err error, _ string) (*Connection, error) {
+		err = errors.Join(err, conn.Close(context.WithoutCancel(ctx)))
+		return nil, &BrokerError{Broker: name, Err: err, Remedy: remedy}
+	}
+	found, err := embednats.Discover(dataDir)
+	if err != nil {
+		return fail(err, remedy)
+	}
+	nc, err := nats.Connect(found.URL,
+		nats.Name("redrive"), nats.Token(found.Token), nats.Timeout(5*time.Second),
+		nats.MaxReconnects(-1), nats.ReconnectWait(250*time.Millisecond), nats.ReconnectBufSize(-1),
+		nats.SetCustomDialer(discoverDialer{dataDir}))
+	if err != nil {
+		return fail(fmt.Errorf("the embedded broker of data directory %s does not answer at %s: %w", dataDir, found.URL, err), remedy)
+	}
+	return finish(ctx, conn, nc, fail)
+}
+
+// finish makes a broker of a NATS connection that the Connection closes.
+func finish(ctx context.Context, conn *Connection, nc *nats.Conn, fail func(error, string) (*Connection, error)) (*Connection, error) {
+	conn.cleanup.push("close the connection", func(context.Context) error { nc.Close(); return nil })
+	b, err := redrivenats.New(ctx, nc, redrivenats.Config{})
+	if err != nil {
+		return fail(err, "")
+	}
+	conn.cleanup.push("close the broker", b.Close)
+	conn.Broker = b
+	return conn, nil
+}
+
+// discoverDialer dials the embedded broker where it is now: it listens on another
+// port each time it starts.
+type discoverDialer struct{ dataDir string }
+
+// Dial implements nats.CustomDialer. The address is where the broker was.
+func (d discoverDialer) Dial(network, _ string) (net.Conn, error) {
+	found, err := embednats.Discover(d.dataDir)
+	if err != nil {
+		return nil, err
+	}
+	u, err := url.Parse(found.URL)
+	if err != nil {
+		return nil, fmt.Errorf("the file with the broker's address: %w", err)
+	}
+	dialer := net.Dialer{Timeout: 5 * time.Second}
+	return dialer.Dial(network, u.Host) //nolint:noctx // the interface has no context; the timeout bounds it
+}
+
+// connectRemote connects to a NATS server or cluster.
+func connectRemote(ctx context.Context, name string, b config.Broker) (*Connection, error) {
+	fail := func(err error) (*Connection, error) {
+		return nil, &BrokerError{
+			Broker: name, Err: err,
+			Remedy: fmt.Sprintf("see that the server runs and JetStream is on, or correct brokers.%s", name),
+		}
+	}
+	c, err := natsConfig(ctx, b)
+	if err != nil {
+		return fail(err)
+	}
+	nb, err := redrivenats.Connect(ctx, c)
+	if err != nil {
+		return fail(err)
+	}
+	conn := &Connection{Name: name, Broker: nb}
+	conn.cleanup.push("close the broker", nb.Close)
+	return conn, nil
+}
+
+func natsConfig(ctx context.Context, b config.Broker) (redrivenats.Config, error) {
+	token, tokenErr := b.Token.Reveal(ctx)
+	password, passwordErr := b.Password.Reveal(ctx)
+	security, tlsErr := tlsConfig(b.TLS)
+	return redrivenats.Config{
+		URL: b.URL, Token: token, User: b.User, Password: password,
+		CredsFile: string(b.CredsFile), NKeyFile: string(b.NKeyFile),
+		TLS: security, Replicas: b.Replicas, Prefix: b.Prefix,
+	}, errors.Join(named("token", tokenErr), named("password", passwordErr), named("tls", tlsErr))
+}
+
+// named says which setting an error is about.
+func named(setting string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", setting, err)
+}
+
+func tlsConfig(t *config.TLS) (*tls.Config, error) {
+	if t == nil {
+		return nil, nil //nolint:nilnil // no settings make no configuration
+	}
+	c := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: t.ServerName}
+	if t.CAFile != "" {
+		pem, err := os.ReadFile(string(t.CAFile))
+		if err != nil {
+			return nil, fmt.Errorf("ca_file: %w", err)
+		}
+		c.RootCAs = x509.NewCertPool()
+		if !c.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("ca_file: %s holds no certificate in PEM form", t.CAFile)
+		}
+	}
+	if t.CertFile != "" {
+		cert, key := string(t.CertFile), string(t.KeyFile)
+		if _, err := tls.LoadX509KeyPair(cert, key); err != nil {
+			return nil, fmt.Errorf("cert_file and key_file: %w", err)
+		}
+		// It is read again for each connection, so that a renewed one is used.
+		c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+			pair, err := tls.LoadX509KeyPair(cert, key)
+			return &pair, err
+		}
+	}
+	return c, nil
+}
+
+// embeddedBroker returns the name of the embedded broker of a configuration that
+// has its defaults.
+func embeddedBroker(c Config) (string, bool) {
+	for name, b := range c.Brokers {
+		if b.Type == config.BrokerEmbedded {
+			return name, true
+		}
+	}
+	return "", false
+}
