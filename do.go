@@ -101,7 +101,7 @@ func (r *Retrier) Do(ctx context.Context, fn func(ctx context.Context) error) Do
 }
 
 // try makes one attempt behind the breaker.
-func (r *Retrier) try(ctx context.Context, now time.Time, fn func(ctx context.Context) error) (err error, refused bool) { //nolint:staticcheck // whether the attempt was made qualifies the error
+func (r *Retrier) try(ctx context.Context, now time.Time, fn func(ctx context.Context) error) (err error, refused bool) {
 	if r.breaker == nil {
 		if r.budget != nil {
 			r.budget.Attempt(now)

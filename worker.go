@@ -236,10 +236,10 @@ func (w *Worker) Run(ctx context.Context) error {
 	defer w.work.cancel(nil)
 
 	fetching := make(chan struct{})
-	go func() {
+	go func() { //nolint:contextcheck // the worker has lifetimes of its own
 		defer close(fetching)
 		pausing := make(chan struct{})
-		go func() { defer close(pausing); w.pauseLoop() }() //nolint:contextcheck // the worker has lifetimes of its own
+		go func() { defer close(pausing); w.pauseLoop() }()
 		w.receiveLoop()
 		<-pausing
 	}()

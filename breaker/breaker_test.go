@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
 	"github.com/redrive-dev/redrive/breaker"
 )
 
@@ -166,9 +167,10 @@ func TestRecoveryGrowsAndFallsBack(t *testing.T) {
 	b := newBreaker(t, breaker.Config{Jitter: -1})
 	openNow(t, b, start)
 	now := start
-	for _, want := range []time.Duration{1, 2, 4, 8, 16, 30, 30, 30} {
-		if got := b.Next(now).Sub(now); got != want*time.Second {
-			t.Errorf("open for %v, want %v", got, want*time.Second)
+	for _, seconds := range []int{1, 2, 4, 8, 16, 30, 30, 30} {
+		want := time.Duration(seconds) * time.Second
+		if got := b.Next(now).Sub(now); got != want {
+			t.Errorf("open for %v, want %v", got, want)
 		}
 		now = b.Next(now)
 		call(b, now, breaker.Failure)

@@ -118,7 +118,7 @@ func (c Config) Validate() error {
 
 // recovery returns the time v that the breaker stays open for the level-th time
 // in a row, before jitter. level counts from 1.
-func (c *Config) recovery(level int) time.Duration {
+func (c Config) recovery(level int) time.Duration {
 	v := float64(c.Recovery) * math.Pow(c.Multiplier, float64(level-1))
 	if v < float64(c.RecoveryMax) {
 		return time.Duration(v)

@@ -51,8 +51,7 @@ func ExampleOpenError() {
 	b.Trip(now, now.Add(time.Minute))
 
 	_, err = b.Allow(now)
-	var refusal *breaker.OpenError
-	if errors.As(err, &refusal) {
+	if refusal, ok := errors.AsType[*breaker.OpenError](err); ok {
 		fmt.Println(refusal.RecoverAt().Sub(now))
 	}
 	fmt.Println(err)

@@ -8,8 +8,9 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/redrive-dev/redrive/breaker"
 	"pgregory.net/rapid"
+
+	"github.com/redrive-dev/redrive/breaker"
 )
 
 // reference is a breaker as one would write it down: everything is kept, and
@@ -185,7 +186,6 @@ type machine struct {
 	breaker *breaker.Breaker
 	model   *reference
 	now     time.Time
-	used    bool
 	permits []*held
 	opened  map[string]int // what the sequences reached, for the test of the test
 }

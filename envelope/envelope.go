@@ -10,7 +10,7 @@ import (
 // Envelope is what redrive knows of a message and sends beside it, in one
 // header, on every copy that it makes. The zero value is a message that has
 // not failed yet.
-type Envelope struct {
+type Envelope struct { //nolint:recvcheck // a value to everybody but its decoder
 	// ID is the message id that the producer or the broker gave.
 	ID string
 	// Key is the idempotency key. It never changes: not by a retry, a

@@ -363,7 +363,12 @@ func TestClassifyBoundsText(t *testing.T) {
 func genError(t *rapid.T, depth int) error {
 	leaves := []error{
 		io.EOF, io.ErrUnexpectedEOF, context.Canceled, context.DeadlineExceeded, refused(), badJSON(), &stockError{"x"},
-		&rudeError{}, (*rudeError)(nil), slowError{}, uncomparableError{"x"}, failure.NewPanic("x", nil), (*json.SyntaxError)(nil), asError{}, syscall.EIO,
+		&rudeError{}, (*rudeError)(nil),
+		slowError{},
+		uncomparableError{"x"},
+		failure.NewPanic("x", nil), (*json.SyntaxError)(nil),
+		asError{},
+		syscall.EIO,
 	}
 	if depth == 0 || rapid.IntRange(0, 5).Draw(t, "leaf") == 0 {
 		return rapid.SampledFrom(leaves).Draw(t, "error")

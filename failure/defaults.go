@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 )
 
 // defaultCategory says what one error means by itself, without what it wraps.
@@ -56,12 +57,7 @@ func isAny(err interface{ Is(error) bool }, targets ...error) (is bool) {
 			is = false
 		}
 	}()
-	for _, target := range targets {
-		if err.Is(target) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(targets, err.Is)
 }
 
 func asCategory(err interface{ As(any) bool }) (c Category) {
@@ -87,7 +83,7 @@ func asCategory(err interface{ As(any) bool }) (c Category) {
 }
 
 // unwrap returns what the error wraps: one error, or several.
-func unwrap(err error) (one error, several []error) {
+func unwrap(err error) (one error, several []error) { //nolint:staticcheck // the errors are what is returned
 	defer func() {
 		if recover() != nil {
 			one, several = nil, nil

@@ -27,59 +27,34 @@ func errnoName(err error) string {
 	if !ok {
 		return ""
 	}
-	switch errno {
-	case syscall.ECONNREFUSED:
-		return "syscall.ECONNREFUSED"
-	case syscall.ECONNRESET:
-		return "syscall.ECONNRESET"
-	case syscall.ECONNABORTED:
-		return "syscall.ECONNABORTED"
-	case syscall.EPIPE:
-		return "syscall.EPIPE"
-	case syscall.ETIMEDOUT:
-		return "syscall.ETIMEDOUT"
-	case syscall.EHOSTUNREACH:
-		return "syscall.EHOSTUNREACH"
-	case syscall.ENETUNREACH:
-		return "syscall.ENETUNREACH"
-	case syscall.ENETDOWN:
-		return "syscall.ENETDOWN"
-	case syscall.ENETRESET:
-		return "syscall.ENETRESET"
-	case syscall.ENOTCONN:
-		return "syscall.ENOTCONN"
-	case syscall.EAGAIN:
-		return "syscall.EAGAIN"
-	case syscall.EINTR:
-		return "syscall.EINTR"
-	case syscall.EBUSY:
-		return "syscall.EBUSY"
-	case syscall.ENOBUFS:
-		return "syscall.ENOBUFS"
-	case syscall.ENOMEM:
-		return "syscall.ENOMEM"
-	case syscall.EMFILE:
-		return "syscall.EMFILE"
-	case syscall.ENFILE:
-		return "syscall.ENFILE"
-	case syscall.ENOENT:
-		return "syscall.ENOENT"
-	case syscall.EACCES:
-		return "syscall.EACCES"
-	case syscall.EPERM:
-		return "syscall.EPERM"
-	case syscall.EEXIST:
-		return "syscall.EEXIST"
-	case syscall.ENOSPC:
-		return "syscall.ENOSPC"
-	case syscall.EROFS:
-		return "syscall.EROFS"
-	case syscall.EADDRINUSE:
-		return "syscall.EADDRINUSE"
-	case syscall.EINVAL:
-		return "syscall.EINVAL"
-	case syscall.EIO:
-		return "syscall.EIO"
-	}
-	return ""
+	return errnoNames[errno]
+}
+
+var errnoNames = map[syscall.Errno]string{
+	syscall.ECONNREFUSED: "syscall.ECONNREFUSED",
+	syscall.ECONNRESET:   "syscall.ECONNRESET",
+	syscall.ECONNABORTED: "syscall.ECONNABORTED",
+	syscall.EPIPE:        "syscall.EPIPE",
+	syscall.ETIMEDOUT:    "syscall.ETIMEDOUT",
+	syscall.EHOSTUNREACH: "syscall.EHOSTUNREACH",
+	syscall.ENETUNREACH:  "syscall.ENETUNREACH",
+	syscall.ENETDOWN:     "syscall.ENETDOWN",
+	syscall.ENETRESET:    "syscall.ENETRESET",
+	syscall.ENOTCONN:     "syscall.ENOTCONN",
+	syscall.EAGAIN:       "syscall.EAGAIN",
+	syscall.EINTR:        "syscall.EINTR",
+	syscall.EBUSY:        "syscall.EBUSY",
+	syscall.ENOBUFS:      "syscall.ENOBUFS",
+	syscall.ENOMEM:       "syscall.ENOMEM",
+	syscall.EMFILE:       "syscall.EMFILE",
+	syscall.ENFILE:       "syscall.ENFILE",
+	syscall.ENOENT:       "syscall.ENOENT",
+	syscall.EACCES:       "syscall.EACCES",
+	syscall.EPERM:        "syscall.EPERM",
+	syscall.EEXIST:       "syscall.EEXIST",
+	syscall.ENOSPC:       "syscall.ENOSPC",
+	syscall.EROFS:        "syscall.EROFS",
+	syscall.EADDRINUSE:   "syscall.EADDRINUSE",
+	syscall.EINVAL:       "syscall.EINVAL",
+	syscall.EIO:          "syscall.EIO",
 }

@@ -53,7 +53,7 @@ func TestPanicFrame(t *testing.T) {
 		{"value", func() { panic(42) }, "", "panic(int)", "panic: 42"},
 		{"error", func() { panic(io.EOF) }, "", "io.EOF", "panic: EOF"},
 		{"panic while panicking", h.rethrow, pkg + "(*handler).rethrow.func1", "panic(string)", "panic: second"},
-		{"in the library", func() { strings.Repeat("x", -1) }, "strings.Repeat", "panic(string)", "panic: strings: negative Repeat count"},
+		{"in the library", func() { _ = strings.Repeat("x", -1) }, "strings.Repeat", "panic(string)", "panic: strings: negative Repeat count"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

@@ -279,19 +279,10 @@ func (e expectation) after(word string) expectation {
 func (s *scanner) code(text string, w shape) bool {
 	n := len(text)
 	digits := w.digits == n
-	switch s.expect {
-	case expectStatus:
-		if !digits || n > 3 {
-			return false
-		}
-	case expectORA:
-		if !digits || n > 5 {
-			return false
-		}
-	case expectSQLState:
-		if n != 5 || w.digits+w.upper != n {
-			return false
-		}
+	switch {
+	case s.expect == expectStatus && digits && n <= 3:
+	case s.expect == expectORA && digits && n <= 5:
+	case s.expect == expectSQLState && n == 5 && w.digits+w.upper == n:
 	default:
 		return false
 	}

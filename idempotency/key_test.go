@@ -149,8 +149,8 @@ func TestPublishIdentitiesAreInjective(t *testing.T) {
 			return args{part.Draw(t, "a"), part.Draw(t, "b"), rapid.IntRange(0, 12).Draw(t, "n")}
 		})
 		one, two := draw.Draw(t, "one"), draw.Draw(t, "two")
-		for name, make := range kinds {
-			first, second := make(one.a, one.b, one.n), make(two.a, two.b, two.n)
+		for name, id := range kinds {
+			first, second := id(one.a, one.b, one.n), id(two.a, two.b, two.n)
 			checkIdentity(t, first)
 			same := one.a == two.a && one.b == two.b
 			switch name {

@@ -3,6 +3,7 @@ package idempotency_test
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"testing"
 	"time"
 
@@ -86,7 +87,7 @@ func TestMemoryIsBounded(t *testing.T) {
 	}
 	var claims []idempotency.Claim
 	for i := range 3 {
-		r, err := claim(fmt.Sprint(i))
+		r, err := claim(strconv.Itoa(i))
 		if err != nil || r.State != idempotency.Claimed {
 			t.Fatalf("claim %d: %v, %v", i, r.State, err)
 		}

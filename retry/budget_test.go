@@ -7,8 +7,9 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/redrive-dev/redrive/retry"
 	"pgregory.net/rapid"
+
+	"github.com/redrive-dev/redrive/retry"
 )
 
 var start = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)

@@ -6,9 +6,10 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
 	"github.com/redrive-dev/redrive/failure"
 	"github.com/redrive-dev/redrive/retry"
-	"pgregory.net/rapid"
 )
 
 func fixed(d time.Duration) retry.Strategy {

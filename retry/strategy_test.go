@@ -8,8 +8,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/redrive-dev/redrive/retry"
 	"pgregory.net/rapid"
+
+	"github.com/redrive-dev/redrive/retry"
 )
 
 var (
@@ -41,7 +42,7 @@ func (e *extremes) Float64() float64 {
 func drawStrategy(t *rapid.T) retry.Strategy {
 	base := time.Duration(rapid.Int64Range(1, math.MaxInt64).Draw(t, "base"))
 	if rapid.Bool().Draw(t, "small") {
-		base = base%time.Duration(time.Hour) + 1
+		base = base%time.Hour + 1
 	}
 	return retry.Strategy{
 		Backoff:    rapid.SampledFrom(backoffs).Draw(t, "backoff"),

@@ -1,7 +1,7 @@
 package sqlinbox
 
 import (
-	"fmt"
+	"strconv"
 	"strings"
 )
 
@@ -73,7 +73,7 @@ func statementsFor(c Config) statements {
 		index = c.Table
 	}
 	names := strings.NewReplacer("{table}", c.Table, "{index}", index,
-		"{free}", fmt.Sprint(rowFree), "{claimed}", fmt.Sprint(rowClaimed), "{done}", fmt.Sprint(rowDone))
+		"{free}", strconv.Itoa(rowFree), "{claimed}", strconv.Itoa(rowClaimed), "{done}", strconv.Itoa(rowDone))
 	text := names.Replace
 	if c.Dialect == SQLite {
 		// SQLite takes $1 for the name of a parameter and ?1 for its number.

@@ -19,8 +19,10 @@ import (
 // broker.
 type stored struct{ position string }
 
-func (s stored) Msg() *broker.Message                                                 { return &broker.Message{} }
-func (s stored) Identity() broker.Incarnation                                         { return broker.Incarnation{Position: s.position} }
+func (s stored) Msg() *broker.Message { return &broker.Message{} }
+
+func (s stored) Identity() broker.Incarnation { return broker.Incarnation{Position: s.position} }
+
 func (s stored) Deliveries() broker.Deliveries                                        { return broker.Deliveries{} }
 func (s stored) Extend(context.Context, time.Duration) error                          { return nil }
 func (s stored) Mark(context.Context, broker.Mark) error                              { return nil }
