@@ -305,9 +305,12 @@ func TestHostileHeadersOfAUsersStream(t *testing.T) {
 	b.publish("other", "waits")
 	settle(t, receive(t, other, 1)[0], broker.Retry{At: time.Now().Add(time.Hour), Envelope: []byte("{}"), PublishID: "waits"})
 	hostile := []broker.Header{
-		{Name: "Nats-Rollup", Value: []byte("all")}, {Name: "Nats-TTL", Value: []byte("1h")},
-		{Name: "Nats-Expected-Stream", Value: []byte("ORDERS")}, {Name: "Nats-Expected-Last-Sequence", Value: []byte("0")},
-		{Name: "Nats-Expected-Last-Subject-Sequence", Value: []byte("0")}, {Name: "Nats-Msg-Id", Value: []byte("theirs")},
+		{Name: "Nats-Rollup", Value: []byte("all")},
+		{Name: "Nats-TTL", Value: []byte("1h")},
+		{Name: "Nats-Expected-Stream", Value: []byte("ORDERS")},
+		{Name: "Nats-Expected-Last-Sequence", Value: []byte("0")},
+		{Name: "Nats-Expected-Last-Subject-Sequence", Value: []byte("0")},
+		{Name: "Nats-Msg-Id", Value: []byte("theirs")},
 	}
 	b.publishRaw(t, "orders", broker.Message{Body: []byte("m"), Control: hostile})
 	d := receive(t, s, 1)[0]

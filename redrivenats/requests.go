@@ -24,6 +24,8 @@ type requests struct {
 	prefix  string
 	sub     *nats.Subscription
 	timeout time.Duration
+	status  chan nats.Status
+	watcher sync.WaitGroup
 
 	mu     sync.Mutex
 	next   uint64
@@ -43,7 +45,25 @@ func newRequests(nc *nats.Conn, timeout time.Duration) (*requests, error) {
 		return nil, fmt.Errorf("subscribe to confirmations: %w", err)
 	}
 	r.sub = sub
+	r.status = nc.StatusChanged(nats.DISCONNECTED, nats.RECONNECTING, nats.CLOSED)
+	r.watcher.Go(r.watch)
 	return r, nil
+}
+
+// watch ends the waiting for answers that a lost connection takes along.
+func (r *requests) watch() {
+	for status := range r.status {
+		r.mu.Lock()
+		lost := r.open
+		r.open = map[string]chan *nats.Msg{}
+		r.mu.Unlock()
+		for _, answer := range lost {
+			answer <- nil
+		}
+		if status == nats.CLOSED {
+			return
+		}
+	}
 }
 
 func (r *requests) answer(m *nats.Msg) {
@@ -138,6 +158,9 @@ func (q *request) wait(ctx context.Context, patience time.Duration) (*nats.Msg, 
 }
 
 func checkAnswer(m *nats.Msg) (*nats.Msg, error) {
+	if m == nil {
+		return nil, fmt.Errorf("connection to nats was lost before the confirmation: %w", broker.ErrUnknown)
+	}
 	if len(m.Data) == 0 && m.Header.Get("Status") == "503" {
 		return nil, errNoResponders
 	}
@@ -156,8 +179,8 @@ func (r *requests) do(ctx context.Context, m *nats.Msg) (*nats.Msg, error) {
 	return q.wait(ctx, r.timeout)
 }
 
-// close ends the subscription. Waiting requests run into their timeout: their
-// outcome is unknown.
+// close ends the subscription and the watcher. Waiting requests run into their
+// timeout: their outcome is unknown.
 func (r *requests) close() error {
 	r.mu.Lock()
 	if r.closed {
@@ -166,6 +189,8 @@ func (r *requests) close() error {
 	}
 	r.closed = true
 	r.mu.Unlock()
+	r.nc.RemoveStatusListener(r.status)
+	r.watcher.Wait()
 	if r.nc.IsClosed() {
 		return nil
 	}
