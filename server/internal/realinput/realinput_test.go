@@ -1,0 +1,444 @@
+package realinput_test
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	gocmp "github.com/google/go-cmp/cmp"
+	"github.com/stretchr/testify/require"
+
+	"github.com/redrive-dev/redrive/broker"
+	"github.com/redrive-dev/redrive/envelope"
+	"github.com/redrive-dev/redrive/failure"
+	"github.com/redrive-dev/redrive/redrivenats"
+	"github.com/redrive-dev/redrive/server/internal/embednats"
+	"github.com/redrive-dev/redrive/server/internal/schema"
+)
+
+const (
+	// window is how many payloads may be on their way at once.
+	window = 64
+	// late is how many payloads that the endpoint accepts are published one by one
+	// at the end: a message out of attempts waits until it is proven that others
+	// succeed.
+	late = 40
+	// patience is how long everything may take.
+	patience = 3 * time.Minute
+)
+
+// TestEveryPayloadEndsWhereItsRuleSays is the promise on real input: nothing is
+// lost, changed or in two places, whatever the endpoint does, and however often
+// the worker dies.
+func TestEveryPayloadEndsWhereItsRuleSays(t *testing.T) {
+	t.Parallel()
+	begin := time.Now()
+	examples, published := fixtures(t)
+	ctx, cancel := context.WithTimeoutCause(t.Context(), patience, errors.New("the payloads did not settle in "+patience.String()))
+	defer cancel()
+
+	file := filepath.Join(t.TempDir(), "schema.json")
+	require.NoError(t, os.WriteFile(file, usable(t, published), 0o600))
+	validator, err := schema.Load(file)
+	require.NoError(t, err)
+	all := payloads(t, examples, validator)
+	r := &run{payloads: all, byDelivery: map[string]*payload{}}
+	for _, p := range all {
+		require.NotContains(t, r.byDelivery, p.delivery)
+		r.byDelivery[p.delivery] = p
+	}
+	t.Logf("%d payloads prepared after %s", len(all), time.Since(begin).Round(time.Millisecond))
+
+	r.start(ctx, t, file)
+	r.publish(ctx, t)
+	r.settle(ctx, t)
+	stop, cancelStop := context.WithTimeout(ctx, 20*time.Second)
+	defer cancelStop()
+	require.NoError(t, r.workers.stop(stop), "the last worker must end in order")
+	r.account(ctx, t)
+	t.Logf("took %s", time.Since(begin).Round(time.Millisecond))
+}
+
+// kills is how often the worker dies by plan. The payload that kills it comes on
+// top.
+func kills() int {
+	if os.Getenv("REDRIVE_FULL") == "1" {
+		return 60
+	}
+	return 20
+}
+
+// run is the system under test and what the test knows of it.
+type run struct {
+	payloads   []*payload
+	byDelivery map[string]*payload
+	endpoint   *endpoint
+	workers    *supervisor
+	broker     *redrivenats.Broker
+	names      broker.Names
+	published  int
+}
+
+// start starts the endpoint, the broker process and the first worker.
+func (r *run) start(ctx context.Context, t *testing.T, schemaFile string) {
+	t.Helper()
+	r.names = broker.NamesFor(source, group)
+	r.workers = &supervisor{failed: make(chan struct{})}
+	r.endpoint = &endpoint{
+		payloads: r.byDelivery, kill: r.workers.kill, visits: map[string]*visit{}, rng: rand.New(rand.NewPCG(1, 2)),
+		failing: outage,
+	}
+	server := httptest.NewServer(r.endpoint)
+	t.Cleanup(server.Close)
+
+	data := filepath.Join(t.TempDir(), "data")
+	nats, err := spawn(role{Name: "broker", Data: data})
+	require.NoError(t, err)
+	said := nats.out.Scan() && nats.out.Text() == "ready"
+	nats.watch()
+	t.Cleanup(func() {
+		stop, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		defer cancel()
+		require.NoError(t, nats.stop(stop), "the broker must end in order")
+	})
+	require.True(t, said, "the broker does not start")
+	found, err := embednats.Discover(data)
+	require.NoError(t, err)
+	r.broker, err = redrivenats.Connect(ctx, redrivenats.Config{URL: found.URL, Token: found.Token})
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		stop, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		require.NoError(t, r.broker.Close(stop))
+	})
+	require.NoError(t, r.broker.Topology().Ensure(ctx, broker.Spec{Source: source, Group: group}))
+
+	r.workers.role = role{Name: "worker", Data: data, Endpoint: server.URL, Schema: schemaFile}
+	r.workers.mu.Lock()
+	err = r.workers.start()
+	r.workers.mu.Unlock()
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		stop, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		_ = r.workers.stop(stop) // A test that failed before may leave it running.
+	})
+}
+
+// publish publishes the payloads in a mixed order, no more at once than the
+// window, and those that come late when nothing else is to be expected.
+func (r *run) publish(ctx context.Context, t *testing.T) {
+	t.Helper()
+	order := slices.Clone(r.payloads)
+	shuffle := rand.New(rand.NewPCG(3, 4))
+	shuffle.Shuffle(len(order), func(i, k int) { order[i], order[k] = order[k], order[i] })
+	var first, last []*payload
+	for _, p := range order {
+		if p.rule == accept && len(last) < late {
+			last = append(last, p)
+		} else {
+			first = append(first, p)
+		}
+	}
+	r.plan(first)
+	for len(first) > 0 {
+		r.wait(ctx, t, func() bool { return r.outstanding(ctx, t) < window })
+		n := min(len(first), window/2)
+		r.send(ctx, t, first[:n])
+		first = first[n:]
+	}
+	r.wait(ctx, t, func() bool {
+		_, left := r.endpoint.progress()
+		return left == 0 && r.depth(ctx, t, r.names.Quarantine(failure.Crash)) > 0
+	})
+	for _, p := range last {
+		r.send(ctx, t, []*payload{p})
+		before := r.published - late
+		r.wait(ctx, t, func() bool { return r.outstanding(ctx, t) < max(late, r.published-before) })
+	}
+}
+
+// plan spreads the kills over the requests that the payloads cause at least, and
+// puts the outage in the middle.
+func (r *run) plan(first []*payload) {
+	least := 0
+	for _, p := range first {
+		if p.rule != refused {
+			least++
+		}
+	}
+	r.endpoint.mu.Lock()
+	defer r.endpoint.mu.Unlock()
+	step := least / (kills() + 1)
+	for k := range kills() {
+		r.endpoint.plan = append(r.endpoint.plan, (k+1)*step-r.endpoint.rng.IntN(step))
+	}
+	r.endpoint.failAt = least / 2
+}
+
+// send publishes payloads and waits until the broker has them.
+func (r *run) send(ctx context.Context, t *testing.T, batch []*payload) {
+	t.Helper()
+	out := make([]broker.Outbound, len(batch))
+	for i, p := range batch {
+		out[i] = broker.Outbound{Queue: source, ID: "pub:" + p.delivery, Body: p.body, Headers: p.headers}
+	}
+	require.NoError(t, errors.Join(r.broker.Publish(ctx, out)...))
+	r.published += len(batch)
+}
+
+// settle waits until everything that was published has ended somewhere.
+func (r *run) settle(ctx context.Context, t *testing.T) {
+	t.Helper()
+	r.wait(ctx, t, func() bool {
+		return r.outstanding(ctx, t) <= 0 && r.depth(ctx, t, source) == 0 && r.depth(ctx, t, r.names.Retry) == 0
+	})
+}
+
+// outstanding is how many published payloads have not ended yet.
+func (r *run) outstanding(ctx context.Context, t *testing.T) int {
+	t.Helper()
+	accepted, _ := r.endpoint.progress()
+	n := r.published - accepted
+	for _, queue := range r.ends() {
+		n -= r.depth(ctx, t, queue)
+	}
+	return n
+}
+
+// ends lists the queues in which a message can end.
+func (r *run) ends() []string {
+	queues := []string{r.names.DeadLetter}
+	for _, c := range failure.Categories() {
+		queues = append(queues, r.names.Quarantine(c))
+	}
+	return queues
+}
+
+func (r *run) depth(ctx context.Context, t *testing.T, queue string) int {
+	t.Helper()
+	stats, err := r.broker.Stats(ctx, queue)
+	require.NoError(t, err)
+	return int(stats.Depth())
+}
+
+// wait returns when the condition holds, and fails the test when a worker does
+// or the time is over.
+func (r *run) wait(ctx context.Context, t *testing.T, condition func() bool) {
+	t.Helper()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for !condition() {
+		select {
+		case <-tick.C:
+		case <-r.workers.failed:
+			t.Fatal(r.workers.err)
+		case <-ctx.Done():
+			r.endpoint.mu.Lock()
+			defer r.endpoint.mu.Unlock()
+			t.Fatalf("%v; published %d, requests %d, payloads seen %d, kills left %d, problems %q", context.Cause(ctx),
+				r.published, r.endpoint.arrivals, len(r.endpoint.visits), len(r.endpoint.plan), r.endpoint.problems)
+		}
+	}
+}
+
+// account compares where everything is with where it belongs.
+func (r *run) account(ctx context.Context, t *testing.T) {
+	t.Helper()
+	require.Equal(t, len(r.payloads), r.published)
+	r.endpoint.mu.Lock()
+	defer r.endpoint.mu.Unlock()
+	problems := append(r.endpoint.problems, r.keys()...)
+	found := map[string][]ending{} // by delivery id
+	for id, v := range r.endpoint.visits {
+		if v.accepted > 0 {
+			found[id] = append(found[id], ending{place: handled})
+		}
+	}
+	for _, queue := range r.ends() {
+		for _, letter := range r.letters(ctx, t, queue) {
+			p, e, faults := r.read(letter)
+			for _, fault := range faults {
+				problems = append(problems, fmt.Sprintf("letter %s of %s: %s", letter.Position, queue, fault))
+			}
+			if p != nil {
+				found[p.delivery] = append(found[p.delivery], ending{queue + " as " + e.Category.String(), e})
+			}
+		}
+	}
+	for _, p := range r.payloads {
+		if fault := misplaced(p.rule, found[p.delivery]); fault != "" {
+			problems = append(problems, fmt.Sprintf("%s of %s (%s): %s", p.delivery, p.event, p.rule, fault))
+		}
+	}
+	for _, queue := range []string{source, r.names.Retry} {
+		if n := r.depth(ctx, t, queue); n != 0 {
+			problems = append(problems, fmt.Sprintf("%d messages are left in %s", n, queue))
+		}
+	}
+	r.report(t, found)
+	if len(problems) > 0 {
+		t.Fatalf("%d problems, the first ones:\n%s", len(problems), strings.Join(problems[:min(20, len(problems))], "\n"))
+	}
+	require.Empty(t, r.endpoint.plan, "not all kills of the plan took place")
+	require.Zero(t, r.endpoint.failing, "the outage did not take place")
+	require.GreaterOrEqual(t, r.workers.kills, kills())
+}
+
+// ending is where a payload, or a copy of it, ended. The envelope is that of a
+// letter.
+type ending struct {
+	place    string
+	envelope envelope.Envelope
+}
+
+// misplaced says what is wrong with the endings of one payload, if anything.
+func misplaced(r rule, found []ending) string {
+	if len(found) == 0 {
+		return "is lost"
+	}
+	for i, end := range found {
+		if !slices.Contains(r.places(), end.place) {
+			return fmt.Sprintf("is in %q and belongs into %q", end.place, r.places())
+		}
+		for _, other := range found[:i] {
+			if !forked(end.envelope, other.envelope) {
+				return fmt.Sprintf("is in %q and again in %q, and no killed worker explains that:\n%+v\n%+v", other.place, end.place, other.envelope, end.envelope)
+			}
+		}
+	}
+	return ""
+}
+
+// forked reports whether two letters are those of a message that was repeated
+// because its worker died between the two halves of a move: the copy for a retry
+// was stored, and the original was not settled. Then they have one history up to
+// the attempt of the worker that died, and go on with those of others.
+func forked(a, b envelope.Envelope) bool {
+	if a.PublishID == b.PublishID || a.Incarnation == b.Incarnation {
+		return false
+	}
+	for i := range min(len(a.Attempts), len(b.Attempts)) {
+		if gocmp.Equal(a.Attempts[i], b.Attempts[i]) {
+			continue
+		}
+		return a.Attempts[i].Worker != b.Attempts[i].Worker
+	}
+	return false
+}
+
+// letters reads a whole queue.
+func (r *run) letters(ctx context.Context, t *testing.T, queue string) []broker.Letter {
+	t.Helper()
+	letters, err := r.broker.Letters(ctx, queue)
+	require.NoError(t, err)
+	const page = 100
+	var all []broker.Letter
+	for from := broker.Cursor(""); ; {
+		got, next, err := letters.Scan(ctx, from, page)
+		require.NoError(t, err)
+		all = append(all, got...)
+		if len(got) < page {
+			return all
+		}
+		from = next
+	}
+}
+
+// read compares a letter with what was published. The payload is nil if it is
+// none of ours.
+func (r *run) read(letter broker.Letter) (p *payload, e envelope.Envelope, faults []string) {
+	id, _ := letter.Message.Header(headerDelivery)
+	if p = r.byDelivery[string(id)]; p == nil {
+		return nil, e, []string{fmt.Sprintf("the delivery id %q is unknown", id)}
+	}
+	if sha256.Sum256(letter.Message.Body) != p.sum {
+		faults = append(faults, fmt.Sprintf("%s has another body: %d bytes instead of %d", p.delivery, len(letter.Message.Body), len(p.body)))
+	}
+	if diff := gocmp.Diff(p.headers, letter.Message.Headers); diff != "" {
+		faults = append(faults, p.delivery+" has other headers (-want +got):\n"+diff)
+	}
+	e, err := envelope.Decode(letter.Message.Envelope)
+	if err != nil {
+		return p, e, append(faults, p.delivery+" has no envelope: "+err.Error())
+	}
+	if !e.Belongs(source, group, envelope.Digest(p.body)) {
+		faults = append(faults, p.delivery+" has the envelope of another message")
+	}
+	if v := r.endpoint.visits[p.delivery]; v != nil && v.key != e.Key {
+		faults = append(faults, fmt.Sprintf("%s has the idempotency key %q, and came to the endpoint with %q", p.delivery, e.Key, v.key))
+	}
+	return p, e, faults
+}
+
+// keys checks that no two payloads share an idempotency key.
+func (r *run) keys() (problems []string) {
+	owner := map[string]string{}
+	for id, v := range r.endpoint.visits {
+		if other, taken := owner[v.key]; taken {
+			problems = append(problems, fmt.Sprintf("%s and %s came with the same idempotency key %q", id, other, v.key))
+		}
+		owner[v.key] = id
+	}
+	return problems
+}
+
+// report prints the account, and fails the test if a rule was never tried.
+func (r *run) report(t *testing.T, found map[string][]ending) {
+	t.Helper()
+	events, origins, rules, places := map[string]int{}, map[string]int{}, map[rule]int{}, map[string]int{}
+	size, copies := 0, 0
+	for _, p := range r.payloads {
+		events[p.event]++
+		origins[p.origin]++
+		rules[p.rule]++
+		size += len(p.body)
+		for i, end := range found[p.delivery] {
+			if i == 0 {
+				places[end.place]++
+			} else {
+				copies++
+			}
+		}
+	}
+	requests, duplicates, unexplained := 0, 0, 0
+	for _, v := range r.endpoint.visits {
+		requests += v.requests
+		duplicates += max(0, v.accepted-1)
+		if v.rejected == 0 {
+			unexplained += len(v.lives) - len(slices.Compact(slices.Sorted(slices.Values(v.lives))))
+		}
+	}
+	t.Logf("published: %d payloads, %d bytes, by origin: %s", r.published, size, counts(origins))
+	t.Logf("by event: %s", counts(events))
+	t.Logf("by rule: %s", counts(rules))
+	t.Logf("ended: %s; second letters of repeated messages: %d", counts(places), copies)
+	t.Logf("kills: %d by plan, %d by the payload that kills", r.endpoint.kills, r.workers.kills-r.endpoint.kills)
+	// A worker that did not die repeats a message only after it lost the lease, as
+	// on a machine that stands still, or if the message was repeated before.
+	t.Logf("requests: %d, duplicates at the endpoint: %d, of these without a kill or a retry: %d", requests, duplicates, unexplained)
+	for _, tried := range []rule{accept, overload, conflict, throttle, reset, broke, malformed, forbidden, gone, foreign, setAside, deadly, refused} {
+		require.NotZero(t, rules[tried], "no payload has the rule %q: the test proves nothing about it", tried)
+	}
+}
+
+// counts prints a map of counts, the largest first.
+func counts[K ~string](m map[K]int) string {
+	keys := slices.SortedFunc(maps.Keys(m), func(a, b K) int { return cmp.Or(m[b]-m[a], strings.Compare(string(a), string(b))) })
+	out := make([]string, len(keys))
+	for i, k := range keys {
+		out[i] = fmt.Sprintf("%s %d", k, m[k])
+	}
+	return strings.Join(out, ", ")
+}
