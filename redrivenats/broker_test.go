@@ -28,6 +28,7 @@ type testbench struct {
 
 func newBench(t *testing.T, options natstest.Options) *testbench {
 	t.Helper()
+	t.Parallel() // Each has a server of its own.
 	r := newRig(t, options)
 	js, err := jetstream.New(r.raw)
 	if err != nil {
