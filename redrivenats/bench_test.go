@@ -30,6 +30,7 @@ func BenchmarkReceiveAndSettle(b *testing.B) {
 }
 
 func benchmarkSettle(b *testing.B, outcome func(broker.Delivery) broker.Outcome) {
+	b.Helper()
 	server := natstest.Start(b, natstest.Options{})
 	nc, err := nats.Connect(server.URL, nats.Token(server.Token), nats.ReconnectBufSize(-1))
 	if err != nil {

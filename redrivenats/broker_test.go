@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -171,10 +172,10 @@ func TestDeletedLetterIsNotADuplicate(t *testing.T) {
 	b := newBench(t, natstest.Options{})
 	s := b.subscribe(broker.Spec{Source: "orders"})
 	for round := range 4 {
-		b.publish("orders", fmt.Sprint(round))
+		b.publish("orders", strconv.Itoa(round))
 		settle(t, receive(t, s, 1)[0], broker.Dead{Queue: "orders.dlq", Envelope: []byte("{}"), PublishID: "dl:the same"})
 		letters := b.letters("orders.dlq")
-		if len(letters) != 1 || string(letters[0].Message.Body) != fmt.Sprint(round) {
+		if len(letters) != 1 || string(letters[0].Message.Body) != strconv.Itoa(round) {
 			t.Fatalf("round %d: %d letters, want the one of this round", round, len(letters))
 		}
 		view, err := b.b.Letters(t.Context(), "orders.dlq")
@@ -382,8 +383,10 @@ func (b *testbench) publishBlock(subject, block, body string) {
 		b.t.Fatal(err)
 	}
 	defer func() { _ = conn.Close() }()
-	fmt.Fprintf(conn, "CONNECT {\"verbose\":false,\"headers\":true,\"auth_token\":%q}\r\n", b.server.Token)
-	fmt.Fprintf(conn, "HPUB %s %d %d\r\n%s%s\r\nPING\r\n", subject, len(block), len(block)+len(body), block, body)
+	_, err = fmt.Fprintf(conn, "CONNECT {\"verbose\":false,\"headers\":true,\"auth_token\":%q}\r\nHPUB %s %d %d\r\n%s%s\r\nPING\r\n", b.server.Token, subject, len(block), len(block)+len(body), block, body)
+	if err != nil {
+		b.t.Fatal(err)
+	}
 	var seen []byte
 	buffer := make([]byte, 4096)
 	for !strings.Contains(string(seen), "PONG") {

@@ -18,7 +18,6 @@ import (
 type ledger struct {
 	mu      sync.Mutex
 	settled map[string]string
-	retried map[string]bool
 	moved   chan struct{}
 }
 
@@ -119,7 +118,7 @@ func TestServerKilledInTheMiddleOfMoves(t *testing.T) {
 		letters[string(letter.Message.Body)]++
 	}
 	for i := range count {
-		body := fmt.Sprint(i)
+		body := strconv.Itoa(i)
 		want := 0
 		if i%3 == 1 {
 			want = 1

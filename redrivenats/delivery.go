@@ -20,10 +20,11 @@ const (
 	headerScheduleTarget = jetstream.ScheduleTargetHeader
 )
 
-var (
-	ackBody      = []byte("+ACK")
-	progressBody = []byte("+WPI")
-	nakBody      = []byte("-NAK")
+// Words of the acknowledgement protocol.
+const (
+	ackBody      = "+ACK"
+	progressBody = "+WPI"
+	nakBody      = "-NAK"
 )
 
 // state is how far the settling of a delivery has come.
@@ -119,16 +120,16 @@ func (d *delivery) leaseError() error {
 }
 
 // tell sends a word about this delivery and waits for the server's answer.
-func (d *delivery) tell(ctx context.Context, body []byte) error {
-	_, err := d.lane.b.req.do(ctx, &nats.Msg{Subject: d.reply, Data: body})
+func (d *delivery) tell(ctx context.Context, body string) error {
+	_, err := d.lane.b.req.do(ctx, &nats.Msg{Subject: d.reply, Data: []byte(body)})
 	if errors.Is(err, errNoResponders) {
 		return fmt.Errorf("consumer %s: %w", d.lane.consumer, err)
 	}
 	return err
 }
 
-func nakWithDelay(delay time.Duration) []byte {
-	return append(append([]byte(`-NAK {"delay":`), strconv.FormatInt(delay.Nanoseconds(), 10)...), '}')
+func nakWithDelay(delay time.Duration) string {
+	return nakBody + ` {"delay":` + strconv.FormatInt(delay.Nanoseconds(), 10) + "}"
 }
 
 // Mark stores a note for the next delivery.

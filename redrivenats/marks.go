@@ -65,9 +65,8 @@ func (b *Broker) mark(ctx context.Context, key string) (markRow, uint64, error) 
 		return markRow{}, 0, fmt.Errorf("mark: %w", err)
 	}
 	var row markRow
-	if err := json.Unmarshal(stored.body, &row); err != nil {
-		// A row that cannot be read explains nothing.
-		return markRow{}, stored.sequence, nil
+	if json.Unmarshal(stored.body, &row) != nil {
+		row = markRow{} // A row that cannot be read explains nothing.
 	}
 	return row, stored.sequence, nil
 }

@@ -17,8 +17,6 @@ const (
 	hexDigits            = "0123456789abcdef"
 )
 
-var lowerBase32 = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadding(base32.NoPadding)
-
 // token makes a logical name into one subject token that is also a legal stream
 // and consumer name. It is injective up to the strength of 50 bits of SHA-256
 // for names that are too long.
@@ -82,9 +80,10 @@ func looksShortened(tok string) bool {
 	return true
 }
 
+// digest is the SHA-256 of s in base32, 52 lower-case letters and digits.
 func digest(s string) string {
 	sum := sha256.Sum256([]byte(s))
-	return lowerBase32.EncodeToString(sum[:])
+	return strings.ToLower(base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(sum[:]))
 }
 
 func isAlphanumeric(c byte) bool {

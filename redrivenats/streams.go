@@ -194,8 +194,6 @@ type source struct {
 	notes      []string
 }
 
-func (s source) identity() string { return streamIdentity(s.stream, s.created) }
-
 // streamIdentity tells a stream from a recreated one of the same name.
 func streamIdentity(name string, created time.Time) string {
 	return name + "@" + strconv.FormatInt(created.UnixNano(), 10)

@@ -108,7 +108,9 @@ func (s *subscription) start(ctx context.Context, source source, consumers [2]*j
 			return err
 		}
 	}
-	s.janitor.Go(s.tidy)
+	// It ends with Drain, not with the context that opened the subscription.
+	lasting := context.WithoutCancel(ctx)
+	s.janitor.Go(func() { s.tidy(lasting) })
 	return nil
 }
 
@@ -202,7 +204,7 @@ func (s *subscription) collect(ctx context.Context, limit int) ([]broker.Deliver
 				// Without its note a message must not be run: it may have killed three
 				// workers. It goes back for a while.
 				errs = append(errs, err)
-				_ = a.m.Respond(nakWithDelay(giveBackPause)) // Else its lease ends by itself.
+				_ = a.m.Respond([]byte(nakWithDelay(giveBackPause))) // Else its lease ends by itself.
 				continue
 			}
 			if s.hold(d) {
@@ -335,7 +337,7 @@ func (s *subscription) pace(ctx context.Context, err error) error {
 }
 
 // tidy gives back what lies here unclaimed.
-func (s *subscription) tidy() {
+func (s *subscription) tidy(ctx context.Context) {
 	ticker := time.NewTicker(min(unclaimed, s.spec.Lease/3) / 2)
 	defer ticker.Stop()
 	for {
@@ -343,7 +345,7 @@ func (s *subscription) tidy() {
 		case <-s.stop:
 			return
 		case <-ticker.C:
-			s.returnArrived(context.Background(), min(unclaimed, s.spec.Lease/3))
+			s.returnArrived(ctx, min(unclaimed, s.spec.Lease/3))
 		}
 	}
 }

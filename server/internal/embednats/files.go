@@ -30,14 +30,14 @@ type Found struct {
 // of the same user. ErrNotRunning if it was stopped. A server that died without
 // stopping leaves its URL behind: then connecting fails.
 func Discover(dataDir string) (Found, error) {
-	url, err := os.ReadFile(filepath.Join(dataDir, urlFile))
+	url, err := os.ReadFile(filepath.Join(dataDir, urlFile)) //nolint:gosec // The data directory is the operator's setting.
 	if errors.Is(err, fs.ErrNotExist) {
 		return Found{}, fmt.Errorf("data directory %s: %w", dataDir, ErrNotRunning)
 	}
 	if err != nil {
 		return Found{}, fmt.Errorf("embednats: %w", err)
 	}
-	token, err := os.ReadFile(filepath.Join(dataDir, tokenFile))
+	token, err := os.ReadFile(filepath.Join(dataDir, tokenFile)) //nolint:gosec // As above.
 	if err != nil {
 		return Found{}, fmt.Errorf("embednats: %w", err)
 	}
@@ -49,7 +49,7 @@ func Discover(dataDir string) (Found, error) {
 // replaced, since others may have read it.
 func ensureToken(dataDir string) (string, error) {
 	path := filepath.Join(dataDir, tokenFile)
-	raw, err := os.ReadFile(path)
+	raw, err := os.ReadFile(path) //nolint:gosec // The data directory is the operator's setting.
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return "", err
 	}

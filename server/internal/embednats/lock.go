@@ -37,7 +37,7 @@ type lockFile struct{ f *os.File }
 // into it, for the message that the next one gets.
 func acquire(dataDir string) (*lockFile, error) {
 	path := filepath.Join(dataDir, "nats.lock")
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600) //nolint:gosec // The data directory is the operator's setting.
 	if err != nil {
 		return nil, fmt.Errorf("lock the data directory: %w", err)
 	}

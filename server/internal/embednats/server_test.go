@@ -31,7 +31,7 @@ func start(t *testing.T, config embednats.Config) *embednats.Server {
 
 func stop(t *testing.T, s *embednats.Server) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 30*time.Second)
 	defer cancel()
 	require.NoError(t, s.Shutdown(ctx))
 }
@@ -45,8 +45,10 @@ func stream(t *testing.T, nc *nats.Conn) jetstream.JetStream {
 }
 
 func TestRestartKeepsDataAndToken(t *testing.T) {
+	t.Parallel()
 	for _, sync := range []string{embednats.SyncAlways, embednats.SyncDefault} {
 		t.Run(sync, func(t *testing.T) {
+			t.Parallel()
 			dir := filepath.Join(t.TempDir(), "data")
 			s := start(t, embednats.Config{DataDir: dir, Sync: sync})
 			token := s.Token()
@@ -73,6 +75,7 @@ func TestRestartKeepsDataAndToken(t *testing.T) {
 }
 
 func TestSecondStartNamesTheHolder(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	s := start(t, embednats.Config{DataDir: dir})
 	_, err := embednats.Start(t.Context(), embednats.Config{DataDir: dir})
@@ -88,6 +91,7 @@ func TestSecondStartNamesTheHolder(t *testing.T) {
 }
 
 func TestDiscover(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	_, err := embednats.Discover(dir)
 	require.ErrorIs(t, err, embednats.ErrNotRunning)
@@ -104,6 +108,7 @@ func TestDiscover(t *testing.T) {
 }
 
 func TestOnlyTheUserGetsIn(t *testing.T) {
+	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "data")
 	s := start(t, embednats.Config{DataDir: dir})
 	_, err := nats.Connect(s.URL())
@@ -124,6 +129,7 @@ func TestOnlyTheUserGetsIn(t *testing.T) {
 }
 
 func TestTokenThatOthersCouldReadIsReplaced(t *testing.T) {
+	t.Parallel()
 	if runtime.GOOS == "windows" {
 		return // Mode bits say nothing there.
 	}
@@ -139,6 +145,7 @@ func TestTokenThatOthersCouldReadIsReplaced(t *testing.T) {
 }
 
 func TestFailedStartGivesTheDirectoryUp(t *testing.T) {
+	t.Parallel()
 	var config net.ListenConfig
 	taken, err := config.Listen(t.Context(), "tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -154,6 +161,7 @@ func TestFailedStartGivesTheDirectoryUp(t *testing.T) {
 }
 
 func TestMaxStoreAndPayloadAreEnforced(t *testing.T) {
+	t.Parallel()
 	s := start(t, embednats.Config{DataDir: t.TempDir(), MaxStore: 64 << 10, MaxPayload: 32 << 10})
 	nc, err := s.Connect()
 	require.NoError(t, err)
@@ -172,6 +180,7 @@ func TestMaxStoreAndPayloadAreEnforced(t *testing.T) {
 }
 
 func TestLogGoesToTheLoggerWithoutTheToken(t *testing.T) {
+	t.Parallel()
 	var log bytes.Buffer
 	s := start(t, embednats.Config{
 		DataDir: t.TempDir(), Logger: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})),
@@ -184,6 +193,7 @@ func TestLogGoesToTheLoggerWithoutTheToken(t *testing.T) {
 }
 
 func TestShutdownIsIdempotent(t *testing.T) {
+	t.Parallel()
 	s := start(t, embednats.Config{DataDir: t.TempDir()})
 	ended, cancel := context.WithCancelCause(t.Context())
 	cancel(errors.New("no time"))
@@ -195,6 +205,7 @@ func TestShutdownIsIdempotent(t *testing.T) {
 }
 
 func TestValidateReportsEverything(t *testing.T) {
+	t.Parallel()
 	err := embednats.Config{Sync: "often", Port: -1, MaxStore: -1, MaxPayload: 1, StartTimeout: -1}.WithDefaults().Validate()
 	for _, field := range []string{"DataDir", "Sync", "Port", "MaxStore", "MaxPayload", "StartTimeout"} {
 		require.ErrorContains(t, err, field+":")
