@@ -60,10 +60,13 @@ type event func(now time.Time, out []engine.Action) []engine.Action
 // step tells the machine what happened and does what it answers. The caller
 // holds own, if not nil: its settlement is made right here.
 func (w *Worker) step(own *engine.Item, e event) {
-	var buffer [8]engine.Action
+	buffer, _ := w.buffers.Get().(*[]engine.Action)
+	if buffer == nil {
+		buffer = new([]engine.Action)
+	}
 	w.mu.Lock()
 	now := time.Now()
-	actions := e(now, buffer[:0])
+	actions := e(now, (*buffer)[:0])
 	next := w.machine.Next()
 	kick := !next.IsZero() && (w.armed.IsZero() || next.Before(w.armed))
 	if kick {
@@ -76,26 +79,31 @@ func (w *Worker) step(own *engine.Item, e event) {
 		default:
 		}
 	}
-	w.execute(now, own, actions)
+	last := w.execute(now, own, actions)
+	clear(actions)
+	*buffer = actions
+	w.buffers.Put(buffer)
+	if last.Kind == engine.Settle {
+		w.settleItem(&last)
+	}
 }
 
 // execute does what the machine asked for. What may block goes to goroutines of
-// its own, but for the settlement of the caller's own message, which comes last.
-func (w *Worker) execute(now time.Time, own *engine.Item, actions []engine.Action) {
-	var last *engine.Action
+// its own, but for the settlement of the caller's own message, which is returned
+// for the caller to make.
+func (w *Worker) execute(now time.Time, own *engine.Item, actions []engine.Action) (last engine.Action) {
 	for i := range actions {
 		a := &actions[i]
 		switch a.Kind {
 		case engine.Receive:
 			w.receive <- a.Max
 		case engine.Run:
-			it := a.Item
-			w.spawn(func() { w.run(it) })
+			w.startRun(a.Item)
 		case engine.Cancel:
 			flightOf(a.Item).abort(a.Err)
 		case engine.Settle:
-			if a.Item == own && last == nil {
-				last = a
+			if a.Item == own && last.Kind == 0 {
+				last = *a
 				continue
 			}
 			settle := *a
@@ -115,24 +123,49 @@ func (w *Worker) execute(now time.Time, own *engine.Item, actions []engine.Actio
 			w.notify(now, a)
 		}
 	}
-	if last != nil {
-		w.settleItem(last)
-	}
+	return last
 }
 
 func (w *Worker) spawn(f func()) {
 	w.busy.Add(1)
 	go func() {
-		defer func() {
-			if w.busy.Add(-1) == 0 {
-				select {
-				case w.quiet <- struct{}{}:
-				default:
-				}
-			}
-		}()
+		defer w.rest()
 		f()
 	}()
+}
+
+// rest ends what busy counts.
+func (w *Worker) rest() {
+	if w.busy.Add(-1) == 0 {
+		select {
+		case w.quiet <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// startRun gives the item to a goroutine that has nothing to do, or to a new
+// one. A goroutine that ran a handler has grown its stack, which is worth
+// keeping: there are never more than handlers and settlements at one time.
+func (w *Worker) startRun(it *engine.Item) {
+	w.busy.Add(1)
+	select {
+	case w.runs <- it:
+	default:
+		go w.runner(it)
+	}
+}
+
+func (w *Worker) runner(it *engine.Item) {
+	for {
+		w.run(it)
+		w.rest()
+		select {
+		case it = <-w.runs:
+		case <-w.settle.ctx.Done():
+			return
+		}
+	}
 }
 
 // receiveLoop fetches whenever the machine asks for messages.

@@ -160,7 +160,8 @@ type Worker struct {
 	armed   time.Time // when the timer will call Tick
 	kick    chan struct{}
 	receive chan int
-	paused  chan struct{} // told when the machine's Paused may have changed
+	runs    chan *engine.Item // to goroutines that have nothing to do
+	paused  chan struct{}     // told when the machine's Paused may have changed
 	started atomic.Bool
 	busy    atomic.Int64  // goroutines that hold a message or a settlement
 	quiet   chan struct{} // told when busy falls to zero
@@ -171,6 +172,8 @@ type Worker struct {
 	settle lifetime
 
 	deps dependencies
+
+	buffers sync.Pool // of *[]engine.Action
 }
 
 // lifetime is a context that the worker ends by itself.
@@ -212,6 +215,7 @@ func NewWorker(b broker.Broker, h Handler, c Config) (*Worker, error) {
 		scope:   idempotency.Scope(c.Source, c.Group),
 		kick:    make(chan struct{}, 1),
 		receive: make(chan int, 1),
+		runs:    make(chan *engine.Item),
 		paused:  make(chan struct{}, 1),
 		quiet:   make(chan struct{}, 1),
 	}

@@ -1,0 +1,95 @@
+package redrive_test
+
+import (
+	"context"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/redrive-dev/redrive"
+	"github.com/redrive-dev/redrive/broker"
+)
+
+// instant is a broker that always has messages and settles them at once: what is
+// measured is the worker's own path.
+type instant struct {
+	broker.Broker
+	left atomic.Int64
+	done chan struct{}
+}
+
+func (b *instant) Caps(context.Context, string) (broker.Caps, error) {
+	return broker.Caps{Marks: true, Count: broker.CountExact, StableIdentity: true}, nil
+}
+
+func (b *instant) Open(context.Context, broker.Spec) (broker.Subscription, error) {
+	return &instantSub{broker: b, msg: broker.Message{ID: "pub:1", Body: make([]byte, 1024), Time: time.Now()}}, nil
+}
+
+type instantSub struct {
+	broker *instant
+	msg    broker.Message
+	given  int64
+}
+
+func (s *instantSub) Receive(ctx context.Context, limit int) ([]broker.Delivery, error) {
+	total := s.broker.left.Load()
+	n := min(int64(limit), total-s.given)
+	if n <= 0 {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	s.given += n
+	out := make([]broker.Delivery, n)
+	for i := range out {
+		out[i] = (*instantDelivery)(s)
+	}
+	return out, nil
+}
+
+func (s *instantSub) Pause(context.Context) error  { return nil }
+func (s *instantSub) Resume(context.Context) error { return nil }
+func (s *instantSub) Drain(context.Context) error  { return nil }
+func (s *instantSub) Close(context.Context) error  { return nil }
+
+type instantDelivery instantSub
+
+func (d *instantDelivery) Msg() *broker.Message { return &d.msg }
+
+func (d *instantDelivery) Identity() broker.Incarnation {
+	return broker.Incarnation{Cluster: "c", Queue: "q", Position: "1"}
+}
+
+func (d *instantDelivery) Deliveries() broker.Deliveries {
+	return broker.Deliveries{Kind: broker.CountExact}
+}
+
+func (d *instantDelivery) Extend(context.Context, time.Duration) error { return nil }
+func (d *instantDelivery) Mark(context.Context, broker.Mark) error     { return nil }
+
+func (d *instantDelivery) Settle(context.Context, broker.Outcome) (broker.Receipt, error) {
+	return broker.Receipt{}, nil
+}
+
+// BenchmarkWorker measures the worker's own path of a message that is handled.
+func BenchmarkWorker(b *testing.B) {
+	src := &instant{}
+	src.left.Store(int64(b.N))
+	ctx, cancel := context.WithCancel(b.Context())
+	defer cancel()
+	var handled atomic.Int64
+	w, err := redrive.NewWorker(src, func(context.Context, *redrive.Message) error {
+		if handled.Add(1) == int64(b.N) {
+			cancel()
+		}
+		return nil
+	}, redrive.Config{Source: source, Concurrency: 64, MaxInFlight: 256})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	b.ResetTimer()
+	if err := w.Run(ctx); err != nil {
+		b.Fatal(err)
+	}
+}
