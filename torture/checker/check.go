@@ -1,0 +1,318 @@
+package checker
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+)
+
+// account is what is known of one message.
+type account struct {
+	starts, effects         int
+	unsettled               int // runs whose end nobody confirmed
+	outageRuns              int // runs that failed because everything did
+	uncounted, released     int // runs that cost no attempt
+	redelivered, leasesLost int
+	aloneKilled             int // processes that died while it ran alone
+	letters                 int // dead-lettered, quarantined or expired
+	pending                 int
+	altered                 bool
+	keys                    []uint32 // distinct, and never more than two
+	retried                 map[uint8]int
+}
+
+// disturbances excuse further runs, effects and copies of a message.
+func (a *account) disturbances() int { return a.unsettled + a.redelivered + a.leasesLost }
+
+func (a *account) key(k uint32) {
+	if len(a.keys) < 2 && !slices.Contains(a.keys, k) {
+		a.keys = append(a.keys, k)
+	}
+}
+
+// check is one run of Check.
+type check struct {
+	h        *History
+	accounts map[ID]*account
+	result   Result
+}
+
+// Check decides. It takes time and memory linear in the size of the history, and
+// the same history gives the same result.
+func Check(h *History) Result {
+	c := &check{h: h, accounts: make(map[ID]*account, len(h.Publications))}
+	c.result.Violations = map[Law]Finding{}
+	for _, j := range h.Journals {
+		c.journal(j)
+	}
+	for i := range h.Letters {
+		c.letter(&h.Letters[i])
+	}
+	// Sorted, so that examples and their order do not change from call to call.
+	ids := slices.SortedFunc(maps.Keys(c.accounts), compareIDs)
+	for _, id := range ids {
+		c.message(id, c.accounts[id])
+	}
+	c.publications()
+	c.result.DupBound = h.Kills*h.InFlight + c.result.LeasesLost
+	if c.result.Dup > c.result.DupBound {
+		c.result.violate(LawDuplicateEffects, "%d effects were made again, which is more than %d kills and %d lost leases can explain",
+			c.result.Dup, h.Kills, c.result.LeasesLost)
+	}
+	c.result.Drained = h.Drained
+	switch {
+	case len(c.result.Violations) > 0:
+		c.result.Verdict = Fail
+	case h.Drained && c.result.Pending == 0:
+		c.result.Verdict, c.result.OK = Pass, true
+	default:
+		c.result.Verdict = Undecided
+	}
+	return c.result
+}
+
+func compareIDs(a, b ID) int {
+	return cmp.Or(cmp.Compare(a.Producer, b.Producer), cmp.Compare(a.Counter, b.Counter))
+}
+
+func (c *check) of(id ID) *account {
+	a := c.accounts[id]
+	if a == nil {
+		a = &account{}
+		c.accounts[id] = a
+	}
+	return a
+}
+
+// journal enters what one process wrote down.
+func (c *check) journal(records []Record) {
+	open := map[ID]int{} // runs that are not settled
+	alone := map[ID]bool{}
+	for _, r := range records {
+		a := c.of(r.ID)
+		a.altered = a.altered || r.Flags&Altered != 0
+		switch r.Kind {
+		case Started:
+			a.starts++
+			a.key(r.Key)
+			open[r.ID]++
+		case Effect:
+			a.effects++
+		case Failed:
+			if r.Flags&Outage != 0 {
+				c.result.OutageRuns++
+				a.outageRuns++
+			}
+		case Redelivered:
+			a.redelivered++
+		case LeaseLost:
+			a.leasesLost++
+		case Alone:
+			c.result.Alone++
+			alone[r.ID] = true
+		case Done, Retried, Lettered, Released:
+			// What is settled without a run, such as a message that a stopping worker
+			// gives back, says nothing about the runs.
+			a.settle(r, open[r.ID] > 0)
+			if open[r.ID]--; open[r.ID] <= 0 {
+				delete(open, r.ID)
+			}
+			delete(alone, r.ID)
+		case kinds:
+		}
+	}
+	if len(open) > 0 {
+		c.result.Interrupted++
+	}
+	for id, n := range open {
+		c.of(id).unsettled += n
+	}
+	for id := range alone {
+		c.of(id).aloneKilled++
+	}
+}
+
+func (a *account) settle(r Record, ran bool) {
+	switch {
+	case r.Kind == Released && ran:
+		a.released++
+	case r.Kind == Retried && r.Flags&Uncounted != 0:
+		a.uncounted++
+	case r.Kind == Retried:
+		if a.retried == nil {
+			a.retried = map[uint8]int{}
+		}
+		a.retried[r.Attempt]++
+	}
+}
+
+// letter enters one message that was found in a queue, and judges what can be
+// judged by it alone.
+func (c *check) letter(l *Letter) {
+	if !l.Readable {
+		c.result.violate(LawUnexpected, "a message in %s does not tell its id", l.Queue)
+		return
+	}
+	a := c.of(l.ID)
+	p, published := c.h.Publications[l.ID]
+	if published && p.Digest != l.Digest {
+		a.altered = true
+	}
+	if l.Key != 0 {
+		a.key(l.Key)
+	}
+	if l.Place == Pending {
+		a.pending++
+		return
+	}
+	a.letters++
+	switch l.Place {
+	case DeadLettered:
+		c.result.DeadLettered++
+	case Quarantined:
+		c.result.Quarantined++
+	case Expired:
+		c.result.Expired++
+	case Pending:
+	}
+	if published {
+		c.judgeLetter(l, a, c.h.Fate(l.ID))
+	}
+}
+
+func (c *check) judgeLetter(l *Letter, a *account, fate Fate) {
+	if l.Listed != l.Count && !l.Trimmed {
+		c.result.violate(LawHistory, "%s in %s: %d attempts are counted and %d are listed", l.ID, l.Queue, l.Count, l.Listed)
+	}
+	switch {
+	case l.CrashLoop:
+		if a.aloneKilled < c.h.CrashThreshold {
+			c.result.violate(LawInnocent, "%s in %s was running alone at %d kills, not %d", l.ID, l.Queue, a.aloneKilled, c.h.CrashThreshold)
+		} else {
+			c.result.Blamed++
+		}
+	case l.Place == Expired:
+	case !fate.Fails:
+		c.result.violate(LawOutage, "%s in %s, reason %s, succeeds when it is tried", l.ID, l.Queue, l.Reason)
+	case l.Category != fate.Category && (a.outageRuns == 0 || l.Category != c.h.OutageCategory):
+		c.result.violate(LawMisfiled, "%s in %s has the category %s, not %s", l.ID, l.Queue, l.Category, fate.Category)
+	case fate.Attempts && l.Count != c.h.MaxAttempts:
+		c.result.violate(LawHistory, "%s in %s used up its attempts with %d of %d counted", l.ID, l.Queue, l.Count, c.h.MaxAttempts)
+	}
+}
+
+// message judges one message that was seen.
+func (c *check) message(id ID, a *account) {
+	r := &c.result
+	r.Runs += a.starts
+	r.Unsettled += a.unsettled
+	r.Redelivered += a.redelivered
+	r.LeasesLost += a.leasesLost
+	if a.effects > 0 {
+		r.Effects++
+		r.Dup += a.effects - 1
+	}
+	if a.pending > 0 {
+		r.Pending++
+	}
+	p, published := c.h.Publications[id]
+	if !published {
+		r.violate(LawUnexpected, "%s was never published", id)
+		return
+	}
+	if p.State == Refused {
+		r.violate(LawUnexpected, "%s was refused by the broker, and is there", id)
+	}
+	if a.altered {
+		r.violate(LawMutated, "%s is not what was published", id)
+	}
+	if len(a.keys) > 1 {
+		r.violate(LawKey, "%s had the keys %08x and %08x", id, a.keys[0], a.keys[1])
+	}
+	excused := a.disturbances()
+	if a.effects-1 > excused {
+		r.violate(LawDuplicateEffects, "%s had %d effects with %d disturbances", id, a.effects, excused)
+	}
+	if a.letters > 1 {
+		r.DupLetters += a.letters - 1
+		if copies := c.copies(id, a); a.letters > 1+copies {
+			r.violate(LawDuplicateLetters, "%s is %d letters, and kills can have made %d further copies", id, a.letters, copies)
+		}
+	}
+	if a.letters > 0 && a.effects > 0 {
+		if excused > 0 {
+			r.Unacknowledged++
+		} else {
+			r.violate(LawBoth, "%s had its effect and is a letter", id)
+		}
+	}
+	for _, attempt := range slices.Sorted(maps.Keys(a.retried)) {
+		if n := a.retried[attempt]; n > 1+excused {
+			r.violate(LawHistory, "%s was sent to the retry queue %d times after attempt %d, with %d disturbances", id, n, attempt, excused)
+		}
+	}
+	if allowed := c.h.MaxAttempts*(1+excused) + a.uncounted + a.released; a.starts > allowed {
+		r.violate(LawAttempts, "%s was run %d times, and the policy and %d disturbances allow %d", id, a.starts, excused, allowed)
+	}
+}
+
+// copies is the number of further copies of a letter that kills can have made. A
+// move to a dead-letter queue that is made again is recognised by the broker and
+// makes none. But a move to the retry queue that is made again may come after the
+// first copy has moved on, and then each copy makes its own way; and a message
+// whose letter is there when its worker is killed is run again, and may then be
+// sent to the retry queue because of an outage.
+func (c *check) copies(id ID, a *account) int {
+	if c.h.Fate(id).Attempts || a.outageRuns > 0 {
+		return a.disturbances()
+	}
+	return 0
+}
+
+// sequence is what is left of the messages of one producer.
+type sequence struct {
+	first, last uint32
+	any         bool
+}
+
+// publications looks for what was confirmed and is nowhere.
+func (c *check) publications() {
+	r := &c.result
+	left := map[uint16]sequence{}
+	var lost []ID
+	for id, p := range c.h.Publications {
+		r.Published++
+		switch p.State {
+		case Confirmed:
+			r.Confirmed++
+		case Refused:
+			r.Refused++
+		case Unknown:
+			r.Unknown++
+		}
+		if a := c.accounts[id]; a != nil && a.effects+a.letters+a.pending > 0 {
+			s := left[id.Producer]
+			if !s.any {
+				s = sequence{id.Counter, id.Counter, true}
+			}
+			left[id.Producer] = sequence{min(s.first, id.Counter), max(s.last, id.Counter), true}
+		} else if p.State == Confirmed {
+			lost = append(lost, id)
+		}
+	}
+	slices.SortFunc(lost, compareIDs)
+	for _, id := range lost {
+		where := "in the middle"
+		switch s := left[id.Producer]; {
+		case s.any && id.Counter < s.first:
+			r.Lost.Prefix++
+			where = "at the beginning"
+		case !s.any || id.Counter > s.last:
+			r.Lost.Postfix++
+			where = "at the end"
+		default:
+			r.Lost.Middle++
+		}
+		r.violate(LawLost, "%s, %s of its producer's messages", id, where)
+	}
+}

@@ -1,0 +1,99 @@
+package controller
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/redrive-dev/redrive/torture/scenario"
+	"github.com/redrive-dev/redrive/torture/worker"
+)
+
+// Config says what a run is made of.
+type Config struct {
+	// Messages is how many are published, not counting those that go along while
+	// the run drains. Required.
+	Messages int
+	// Kills is how many workers are killed. Default: 0.
+	Kills int
+	// Seed decides the script of every message and the times of the kills. The same
+	// seed does not give the same run, because the machine has a say too.
+	Seed uint64
+	// Mutant is a known-bad variant to run in place of the library, one of
+	// worker.Mutants. Default: none.
+	Mutant string
+	// Mix is what the messages are like. Default: scenario.Usual.
+	Mix scenario.Mix
+	// OutageFrom and OutageTo are the shares of the kills, in percent, between which
+	// every handler fails. Default: 45 and 60.
+	OutageFrom, OutageTo int
+	// Server is the redrive binary. Required.
+	Server string
+	// Worker is a program that calls worker.Main when it finds worker.Variable.
+	// Required.
+	Worker string
+	// Dir is an existing folder for the run's own one. Default: that for temporary
+	// files.
+	Dir string
+	// Keep leaves the run's folder where it is. Default: false, it is removed.
+	Keep bool
+	// DrainTimeout is how long the rest may take after the last kill.
+	// Default: 60 s.
+	DrainTimeout time.Duration
+	// Timeout bounds the whole run. Default: 5 min.
+	Timeout time.Duration
+	// Progress gets a line now and then. Default: nothing is said.
+	Progress io.Writer
+}
+
+// WithDefaults returns a copy with the defaults filled in.
+func (c Config) WithDefaults() Config {
+	if c.Mix == (scenario.Mix{}) {
+		c.Mix = scenario.Usual
+	}
+	if c.OutageFrom == 0 && c.OutageTo == 0 {
+		c.OutageFrom, c.OutageTo = 45, 60
+	}
+	if c.DrainTimeout == 0 {
+		c.DrainTimeout = time.Minute
+	}
+	if c.Timeout == 0 {
+		c.Timeout = 5 * time.Minute
+	}
+	if c.Progress == nil {
+		c.Progress = io.Discard
+	}
+	return c
+}
+
+// Validate reports every setting that is out of range, joined.
+func (c Config) Validate() error {
+	return errors.Join(c.ValidateScript(),
+		check(c.Server != "", "Server is required"),
+		check(c.Worker != "", "Worker is required"))
+}
+
+// ValidateScript is Validate for all but the programs.
+func (c Config) ValidateScript() error {
+	c = c.WithDefaults()
+	return errors.Join(
+		check(c.Messages >= 1 && c.Messages <= 10_000_000, "Messages must be 1 to 10,000,000, got %d", c.Messages),
+		check(c.Kills >= 0 && c.Kills <= 100_000, "Kills must be 0 to 100,000, got %d", c.Kills),
+		check(c.Mutant == "" || slices.Contains(worker.Mutants(), c.Mutant),
+			"Mutant %q is none of %s", c.Mutant, strings.Join(worker.Mutants(), ", ")),
+		check(c.DrainTimeout > 0, "DrainTimeout must be positive, got %s", c.DrainTimeout),
+		check(c.Timeout > 0, "Timeout must be positive, got %s", c.Timeout),
+		check(0 <= c.OutageFrom && c.OutageFrom <= c.OutageTo && c.OutageTo <= 100,
+			"OutageFrom and OutageTo must be percentages in this order, got %d and %d", c.OutageFrom, c.OutageTo),
+	)
+}
+
+func check(ok bool, format string, args ...any) error {
+	if ok {
+		return nil
+	}
+	return fmt.Errorf("torture: "+format, args...)
+}

@@ -1,0 +1,26 @@
+package controller_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/redrive-dev/redrive/torture/controller"
+	"github.com/redrive-dev/redrive/torture/worker"
+)
+
+func TestValidateListsEveryProblem(t *testing.T) {
+	err := controller.Config{
+		Messages: -1, Kills: -1, Mutant: "none such", DrainTimeout: -1, Timeout: -1, OutageFrom: 60, OutageTo: 45,
+	}.Validate()
+	if err == nil {
+		t.Fatal("accepted")
+	}
+	for _, field := range []string{"Messages", "Kills", "Mutant", "DrainTimeout", "Timeout", "OutageFrom", "Server", "Worker", worker.CountWhileOpen} {
+		if !strings.Contains(err.Error(), field) {
+			t.Errorf("%s is not named: %v", field, err)
+		}
+	}
+	if err := (controller.Config{Messages: 1, Server: "s", Worker: "w"}).Validate(); err != nil {
+		t.Errorf("defaults refused: %v", err)
+	}
+}

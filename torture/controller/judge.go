@@ -1,0 +1,163 @@
+package controller
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/redrive-dev/redrive/broker"
+	"github.com/redrive-dev/redrive/envelope"
+	"github.com/redrive-dev/redrive/failure"
+	"github.com/redrive-dev/redrive/torture/checker"
+	"github.com/redrive-dev/redrive/torture/scenario"
+	"github.com/redrive-dev/redrive/torture/worker"
+)
+
+// judge collects what was written down and what lies in the queues, and asks the
+// checker.
+func (r *run) judge(ctx context.Context, drained bool) error {
+	letters, err := readLetters(ctx, r.broker)
+	if err != nil {
+		return err
+	}
+	journals, err := readJournals(r.journals())
+	if err != nil {
+		return err
+	}
+	publications, err := readBooks(r.books())
+	if err != nil {
+		return err
+	}
+	r.report.Result = checker.Check(&checker.History{
+		Publications: publications, Journals: journals, Letters: letters, Drained: drained,
+		Kills: r.report.Kills, InFlight: worker.InFlight,
+		MaxAttempts: scenario.Attempts, CrashThreshold: worker.CrashThreshold, OutageCategory: failure.Transient.String(), Fate: r.scenario.Fate,
+	})
+	r.report.Workers, r.report.Deaths = r.crew.started, r.crew.deaths
+	if r.producer.trouble != nil {
+		r.report.Trouble = r.producer.trouble.Error()
+	}
+	r.report.LastWords = r.crew.lastWords()
+	return nil
+}
+
+func readBooks(path string) (map[checker.ID]checker.Publication, error) {
+	f, err := os.Open(path) //nolint:gosec // a file of our own
+	if err != nil {
+		return nil, fmt.Errorf("books: %w", err)
+	}
+	publications, err := checker.ReadBooks(f)
+	return publications, errors.Join(err, f.Close())
+}
+
+// readJournals reads those of all workers.
+func readJournals(dir string) ([][]checker.Record, error) {
+	paths, err := filepath.Glob(filepath.Join(dir, "*"))
+	if err != nil {
+		return nil, fmt.Errorf("journals: %w", err)
+	}
+	out := make([][]checker.Record, 0, len(paths))
+	for _, path := range paths {
+		f, err := os.Open(path) //nolint:gosec // a file of our own
+		if err != nil {
+			return nil, fmt.Errorf("journals: %w", err)
+		}
+		records, err := checker.ReadJournal(f)
+		if err = errors.Join(err, f.Close()); err != nil {
+			return nil, fmt.Errorf("%s: %w", path, err)
+		}
+		out = append(out, records)
+	}
+	return out, nil
+}
+
+// readLetters reads every queue that the broker has, and those of the subscription
+// even if it does not list them. The source comes first and the dead-letter queues
+// last, the way that messages move.
+func readLetters(ctx context.Context, b broker.Broker) ([]checker.Letter, error) {
+	names := broker.NamesFor(worker.Source, "")
+	queues := []string{worker.Source, names.Retry, names.DeadLetter}
+	for _, c := range failure.Categories() {
+		queues = append(queues, names.Quarantine(c))
+	}
+	listed, err := b.Topology().Queues(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("list the queues: %w", err)
+	}
+	for _, q := range listed {
+		if !slices.Contains(queues, q.Name) {
+			queues = append(queues, q.Name)
+		}
+	}
+	var out []checker.Letter
+	for _, queue := range queues {
+		found, err := readQueue(ctx, b, queue)
+		if err != nil {
+			return nil, fmt.Errorf("look into %s: %w", queue, err)
+		}
+		out = append(out, found...)
+	}
+	return out, nil
+}
+
+func readQueue(ctx context.Context, b broker.Broker, queue string) ([]checker.Letter, error) {
+	const page = 500
+	in, err := b.Letters(ctx, queue)
+	if err != nil {
+		return nil, err
+	}
+	var out []checker.Letter
+	for cursor := broker.Cursor(""); ; {
+		found, next, err := in.Scan(ctx, cursor, page)
+		if err != nil {
+			return nil, err
+		}
+		for i := range found {
+			out = append(out, letter(queue, &found[i].Message))
+		}
+		if len(found) < page {
+			return out, nil
+		}
+		cursor = next
+	}
+}
+
+// letter is what the checker wants to know of a message in a queue.
+func letter(queue string, m *broker.Message) checker.Letter {
+	l := checker.Letter{Queue: queue, Place: place(queue), Digest: scenario.Sum(m.Body, m.Headers)}
+	id, err := scenario.ID(m.Body, m.Headers)
+	l.ID, l.Readable = id, err == nil
+	e, err := envelope.Decode(m.Envelope)
+	if err != nil {
+		return l
+	}
+	l.Reason, l.Category, l.Count = string(e.Reason), e.Category.String(), e.Count
+	l.CrashLoop = e.Reason == envelope.ReasonCrashLoop
+	l.Trimmed = slices.Contains(e.Trimmed, envelope.TrimmedHistory) || e.Count+e.Uncounted > len(e.Attempts)
+	for _, a := range e.Attempts {
+		if a.Uncounted == "" {
+			l.Listed++
+		}
+	}
+	if e.Key != "" {
+		l.Key = checker.KeySum(e.Key)
+	}
+	if e.Reason == envelope.ReasonExpired && l.Place == checker.DeadLettered {
+		l.Place = checker.Expired
+	}
+	return l
+}
+
+func place(queue string) checker.Place {
+	switch broker.KindOf(queue) {
+	case broker.KindDeadLetter:
+		return checker.DeadLettered
+	case broker.KindQuarantine:
+		return checker.Quarantined
+	case broker.KindSource, broker.KindRetry, broker.KindReplay:
+	}
+	return checker.Pending
+}

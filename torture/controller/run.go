@@ -1,0 +1,167 @@
+package controller
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"runtime"
+	"time"
+
+	"github.com/redrive-dev/redrive/redrivenats"
+	"github.com/redrive-dev/redrive/torture/checker"
+	"github.com/redrive-dev/redrive/torture/scenario"
+	"github.com/redrive-dev/redrive/torture/worker"
+)
+
+// Report is what a run found, and how it was made.
+type Report struct {
+	checker.Result
+
+	Messages int    `json:"messages"`
+	Kills    int    `json:"kills"`
+	Seed     uint64 `json:"seed"`
+	Mutant   string `json:"mutant,omitempty"`
+	// Workers is the number of worker processes, and Deaths of those that ended
+	// without being killed or stopped.
+	Workers int `json:"workers"`
+	Deaths  int `json:"deaths"`
+	// Broker and Go are versions.
+	Broker string `json:"broker"`
+	Go     string `json:"go"`
+	// Killing, Draining and Total are durations in seconds.
+	Killing  float64 `json:"killing_seconds"`
+	Draining float64 `json:"draining_seconds"`
+	Total    float64 `json:"total_seconds"`
+	// Trouble is the first publication that was not confirmed, Stopping how a worker
+	// failed to stop at the end, and LastWords the end of what workers printed.
+	// Workers print nothing if all is well.
+	Trouble   string `json:"trouble,omitempty"`
+	Stopping  string `json:"stopping,omitempty"`
+	LastWords string `json:"last_words,omitempty"`
+}
+
+// run is one run.
+type run struct {
+	config   Config
+	scenario scenario.Scenario
+	random   *rand.Rand
+	dir      string
+	launcher *launcher
+	server   *server
+	broker   *redrivenats.Broker
+	crew     *crew
+	producer *producer
+	report   Report
+}
+
+func (r *run) outage() string    { return filepath.Join(r.dir, "outage") }
+func (r *run) workerLog() string { return filepath.Join(r.dir, "workers.log") }
+func (r *run) books() string     { return filepath.Join(r.dir, "books") }
+func (r *run) journals() string  { return filepath.Join(r.dir, "journals") }
+
+// say tells how far the run is. Nobody has to listen.
+func (r *run) say(format string, args ...any) { _, _ = fmt.Fprintf(r.config.Progress, format, args...) }
+
+// Run makes a run. The error says that the run could not be made; what the run
+// found is in the report.
+func Run(ctx context.Context, c Config) (Report, error) {
+	c = c.WithDefaults()
+	if err := c.Validate(); err != nil {
+		return Report{}, err
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, c.Timeout, fmt.Errorf("torture: the run took longer than %s", c.Timeout))
+	defer cancel()
+	dir, err := os.MkdirTemp(c.Dir, "redrive-torture-")
+	if err != nil {
+		return Report{}, fmt.Errorf("torture: %w", err)
+	}
+	r := &run{
+		config: c, dir: dir, launcher: newLauncher(),
+		scenario: scenario.Scenario{Seed: c.Seed, Mix: c.Mix},
+		random:   rand.New(rand.NewPCG(c.Seed, 3)), //nolint:gosec // the times of kills, not a secret
+		report: Report{
+			Messages: c.Messages, Seed: c.Seed, Mutant: c.Mutant,
+			Go: runtime.Version() + " " + runtime.GOOS + "/" + runtime.GOARCH,
+		},
+	}
+	r.crew = &crew{run: r}
+	start := time.Now()
+	err = errors.Join(r.make(ctx), r.clean(context.WithoutCancel(ctx)))
+	if err != nil && ctx.Err() != nil {
+		err = errors.Join(context.Cause(ctx), err)
+	}
+	r.report.Total = time.Since(start).Seconds()
+	return r.report, err
+}
+
+// make goes through the phases: start, publish and kill, heal, drain, look, check.
+func (r *run) make(ctx context.Context) error {
+	if err := os.Mkdir(r.journals(), 0o700); err != nil {
+		return fmt.Errorf("torture: %w", err)
+	}
+	var err error
+	if r.server, err = r.startServer(ctx); err != nil {
+		return err
+	}
+	if r.broker, err = r.server.connect(ctx); err != nil {
+		return err
+	}
+	caps, err := r.broker.Caps(ctx, worker.Source)
+	if err != nil {
+		return err
+	}
+	r.report.Broker = caps.Server
+	if r.producer, err = newProducer(r.scenario, r.broker, r.books()); err != nil {
+		return err
+	}
+	if err := r.crew.hire(); err != nil {
+		return err
+	}
+	if err := r.awaitQueue(ctx); err != nil {
+		return err
+	}
+	start := time.Now()
+	if err := r.torment(ctx); err != nil {
+		return err
+	}
+	r.report.Killing = time.Since(start).Seconds()
+
+	start = time.Now()
+	drained, err := r.drain(ctx)
+	if err != nil {
+		return err
+	}
+	r.report.Draining = time.Since(start).Seconds()
+	if err := r.crew.stop(ctx); err != nil {
+		r.report.Stopping = err.Error()
+	}
+	return r.judge(ctx, drained)
+}
+
+// clean ends what still runs and removes what was written.
+func (r *run) clean(ctx context.Context) error {
+	var errs []error
+	r.crew.kill()
+	if r.producer != nil {
+		errs = append(errs, r.producer.close())
+	}
+	if r.broker != nil {
+		closeCtx, cancel := context.WithTimeout(ctx, 5*time.Second)
+		defer cancel()
+		errs = append(errs, r.broker.Close(closeCtx))
+	}
+	if r.server != nil {
+		// There is nothing left to be kept.
+		r.server.kill()
+	}
+	r.launcher.close()
+	if r.config.Keep {
+		r.say("kept %s\n", r.dir)
+	} else {
+		errs = append(errs, os.RemoveAll(r.dir))
+	}
+	return errors.Join(errs...)
+}

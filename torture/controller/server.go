@@ -1,0 +1,89 @@
+package controller
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/redrive-dev/redrive/redrivenats"
+	"github.com/redrive-dev/redrive/torture/worker"
+)
+
+// serverConfig starts an embedded broker with its own defaults, which sync every
+// write before it is confirmed, and nothing that consumes.
+const serverConfig = `version: 1
+admin: {listen: "127.0.0.1:0"}
+brokers:
+  local: {type: embedded}
+`
+
+// BuildServer builds the redrive binary into a folder and returns its path. The
+// working directory must be in this module.
+func BuildServer(ctx context.Context, dir string) (string, error) {
+	path := filepath.Join(dir, "redrive.bin")
+	cmd := exec.CommandContext(ctx, "go", "build", "-o", path, "github.com/redrive-dev/redrive/server/cmd/redrive") //nolint:gosec // our own program
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build the redrive binary: %w\n%s", err, out)
+	}
+	return path, nil
+}
+
+// server is the broker's process.
+type server struct {
+	*process
+	dataDir string
+}
+
+func (r *run) startServer(ctx context.Context) (*server, error) {
+	config := filepath.Join(r.dir, "redrive.yaml")
+	if err := os.WriteFile(config, []byte(serverConfig), 0o600); err != nil {
+		return nil, fmt.Errorf("configure the broker: %w", err)
+	}
+	s := &server{dataDir: filepath.Join(r.dir, "data")}
+	log := filepath.Join(r.dir, "server.log")
+	var err error
+	s.process, err = r.launcher.start(log, "REDRIVE_TORTURE=1", r.config.Server, "up", "--config", config, "--data-dir", s.dataDir)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.await(ctx); err != nil {
+		s.kill()
+		said, logErr := os.ReadFile(log) //nolint:gosec // in our own folder
+		return nil, errors.Join(fmt.Errorf("start the broker: %w\n%s", err, strings.TrimSpace(string(said))), logErr)
+	}
+	return s, nil
+}
+
+// await waits until the broker answers.
+func (s *server) await(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	again := time.NewTicker(50 * time.Millisecond)
+	defer again.Stop()
+	for {
+		b, err := s.connect(ctx)
+		if err == nil {
+			return b.Close(ctx)
+		}
+		select {
+		case <-s.done:
+			return fmt.Errorf("its process ended: %w", s.err)
+		case <-ctx.Done():
+			return errors.Join(context.Cause(ctx), err)
+		case <-again.C:
+		}
+	}
+}
+
+func (s *server) connect(ctx context.Context) (*redrivenats.Broker, error) {
+	to, err := worker.Connect(s.dataDir)
+	if err != nil {
+		return nil, err
+	}
+	return redrivenats.Connect(ctx, to)
+}
