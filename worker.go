@@ -163,6 +163,7 @@ type Worker struct {
 	runs    chan *engine.Item // to goroutines that have nothing to do
 	paused  chan struct{}     // told when the machine's Paused may have changed
 	started atomic.Bool
+	running atomic.Bool
 	busy    atomic.Int64  // goroutines that hold a message or a settlement
 	quiet   chan struct{} // told when busy falls to zero
 
@@ -234,6 +235,8 @@ func (w *Worker) Run(ctx context.Context) error {
 	if err := w.open(ctx); err != nil {
 		return err
 	}
+	w.running.Store(true)
+	defer w.running.Store(false)
 	base := context.WithoutCancel(ctx)
 	w.fetch, w.work, w.settle = newLifetime(base), newLifetime(base), newLifetime(base)
 	defer w.settle.cancel(nil)
@@ -366,7 +369,7 @@ func (w *Worker) Snapshot() Snapshot {
 		return s
 	}
 	m := w.machine.Snapshot(time.Now())
-	s.Running = true
+	s.Running = w.running.Load()
 	s.Waiting, s.Handlers, s.Staying, s.Stuck, s.Suspects, s.Breaker = m.Waiting, m.Running, m.Staying, m.Stuck, m.Suspects, m.Breaker
 	return s
 }

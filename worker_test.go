@@ -228,10 +228,16 @@ func TestHandledMessagesAreDone(t *testing.T) {
 	inBubble(t, func(t *testing.T, b *bench) {
 		b.publish("a", "b", "c")
 		s := newScript(nil)
-		_, stop := b.start(nil, s.handle, nil)
+		w, stop := b.start(nil, s.handle, nil)
 		pass(time.Second)
+		if w.Ready() != nil {
+			t.Error(w.Ready())
+		}
 		if err := stop(); err != nil {
 			t.Fatal(err)
+		}
+		if w.Ready() == nil {
+			t.Error("ready after the end of Run")
 		}
 		if got := b.events.count(redrive.EventHandled); got != 3 {
 			t.Errorf("%d handled, want 3", got)

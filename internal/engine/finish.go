@@ -50,7 +50,10 @@ func (m *Machine) conclude(now time.Time, it *Item, res *Result, out []Action) [
 		m.block(now)
 		out = append(out, Action{Kind: Notify, Event: EventInboxDown, Item: it, Err: res.Err})
 		it.moves = 0
-		if v.Action != decision.Hold || m.stopping {
+		switch {
+		case v.Action != decision.Hold:
+			return m.apply(it, v, out)
+		case m.stopping:
 			return m.release(it, out)
 		}
 		it.state = stateWaiting
@@ -243,11 +246,7 @@ var settledEvents = map[decision.Action]EventKind{ //nolint:gochecknoglobals // 
 func (m *Machine) settledEvent(it *Item, out []Action) []Action {
 	v := it.verdict
 	if v.Action == decision.Repeat {
-		if p := it.Deliveries.Mark.Pending; p != nil && p.Retry {
-			v.Action = decision.Retry
-		} else {
-			v.Action = decision.DeadLetter
-		}
+		v.Action = repeated(it.Deliveries.Mark.Pending)
 	}
 	if v.Action == decision.Settle {
 		if !v.Duplicate {
@@ -256,6 +255,17 @@ func (m *Machine) settledEvent(it *Item, out []Action) []Action {
 		return append(out, Action{Kind: Notify, Event: EventDuplicate, Item: it, Verdict: v})
 	}
 	return append(out, Action{Kind: Notify, Event: settledEvents[v.Action], Item: it, Verdict: v})
+}
+
+// repeated is the action that a noted move stands for.
+func repeated(p *broker.Pending) decision.Action {
+	switch {
+	case p.Retry:
+		return decision.Retry
+	case broker.KindOf(p.Queue) == broker.KindQuarantine:
+		return decision.Quarantine
+	}
+	return decision.DeadLetter
 }
 
 // moveFailed keeps the message unsettled, notes the move on it once, and tries
