@@ -175,15 +175,18 @@ func (a *App) Ready(ctx context.Context) error { return errors.Join(a.prober.Rea
 // Run consumes until the context ends, Stop is called, or something fails for
 // good, then stops cleanly: running handlers may finish within their
 // stop_timeout, and what they decided is settled. It returns nil after a clean
-// stop. Run may be called once.
+// stop, and at once if Stop was called before. Run may be called once.
 func (a *App) Run(ctx context.Context) error {
 	a.mu.Lock()
-	if a.running || a.stopped {
-		a.mu.Unlock()
-		return errors.New("app: Run was called before, or after Stop")
-	}
+	again, stopped := a.running, a.stopped
 	a.running = true
 	a.mu.Unlock()
+	switch {
+	case again:
+		return errors.New("app: Run was called before")
+	case stopped:
+		return nil
+	}
 	err := a.consume(ctx)
 	a.finish(ctx)
 	return errors.Join(err, a.err)

@@ -79,7 +79,8 @@ func (c *call) report(err error, code int) {
 		return
 	}
 	hint := ""
-	if typed, ok := errors.AsType[*Error](err); ok {
+	typed, explained := errors.AsType[*Error](err)
+	if explained {
 		if typed.Silent {
 			return
 		}
@@ -92,7 +93,7 @@ func (c *call) report(err error, code int) {
 			_, _ = fmt.Fprintln(c.Stderr, p.Error())
 		}
 		_, _ = fmt.Fprintln(c.Stderr, c.label("error:"), invalid.Summary())
-	case code == ExitInterrupted:
+	case code == ExitInterrupted && !explained:
 		_, _ = fmt.Fprintln(c.Stderr, c.label("error:"), ErrInterrupted)
 	default:
 		_, _ = fmt.Fprintln(c.Stderr, c.label("error:"), printable(err.Error()))

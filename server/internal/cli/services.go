@@ -14,6 +14,7 @@ import (
 
 	"github.com/redrive-dev/redrive/broker"
 	"github.com/redrive-dev/redrive/server/internal/config"
+	"github.com/redrive-dev/redrive/server/internal/demo"
 )
 
 // Services are what commands need from the packages that put brokers and workers
@@ -31,6 +32,8 @@ type Services struct {
 	// Hangup begins to listen for the signal that asks to look at the configuration
 	// again. The function ends that.
 	Hangup func() (<-chan os.Signal, func())
+	// Demo is what redrive demo runs on.
+	Demo demo.Platform
 }
 
 // Serving says what to run.
