@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -15,9 +16,9 @@ import (
 const (
 	// attempts is how many attempts a message has.
 	attempts = 5
-	// outage is how many requests the endpoint answers with 404 in a row, as
-	// after a deployment that went wrong.
-	outage = 12
+	// outage is how long the endpoint answers everything with 404, as after a
+	// deployment that went wrong. It is longer than all attempts of a message take.
+	outage = 3 * time.Second
 	// strikes is how often a kill of the plan may hit a payload. One that is hit
 	// more often looks to a worker like one that kills it.
 	strikes = 2
@@ -37,11 +38,12 @@ type endpoint struct {
 	// plan holds the numbers of the requests at which the worker is killed.
 	plan  []int
 	kills int
-	// failing counts the requests of the outage that are left, and failAt is the
-	// request at which it begins.
-	failAt, failing int
-	problems        []string
-	rng             *rand.Rand
+	// failAt is the request at which the outage begins, failUntil its end, zero
+	// before it began, and failed counts its answers.
+	failAt, failed int
+	failUntil      time.Time
+	problems       []string
+	rng            *rand.Rand
 }
 
 // visit is what the endpoint saw of one payload.
@@ -188,8 +190,11 @@ func (e *endpoint) byRule(p *payload, v *visit) answer {
 	if p.rule == deadly {
 		return answer{before: true}
 	}
-	if e.arrivals >= e.failAt && e.failing > 0 {
-		e.failing--
+	if e.failUntil.IsZero() && e.arrivals >= e.failAt {
+		e.failUntil = time.Now().Add(outage)
+	}
+	if time.Now().Before(e.failUntil) {
+		e.failed++
 		return answer{status: http.StatusNotFound, outage: true}
 	}
 	again := v.failures < p.times
@@ -237,4 +242,11 @@ func (e *endpoint) progress() (accepted, left int) {
 		}
 	}
 	return accepted, len(e.plan)
+}
+
+// trouble returns what was wrong with the requests so far.
+func (e *endpoint) trouble() []string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return slices.Clone(e.problems)
 }

@@ -31,11 +31,10 @@ const (
 	// window is how many payloads may be on their way at once.
 	window = 64
 	// late is how many payloads that the endpoint accepts are published one by one
-	// at the end: a message out of attempts waits until it is proven that others
-	// succeed.
+	// at the end: a message out of attempts waits until others have succeeded.
 	late = 40
-	// patience is how long everything may take.
-	patience = 3 * time.Minute
+	// patience is how long nothing may end before the test takes the rest for lost.
+	patience = 30 * time.Second
 )
 
 // TestEveryPayloadEndsWhereItsRuleSays is the promise on real input: nothing is
@@ -45,9 +44,7 @@ func TestEveryPayloadEndsWhereItsRuleSays(t *testing.T) {
 	t.Parallel()
 	begin := time.Now()
 	examples, published := fixtures(t)
-	ctx, cancel := context.WithTimeoutCause(t.Context(), patience, errors.New("the payloads did not settle in "+patience.String()))
-	defer cancel()
-
+	ctx := t.Context()
 	file := filepath.Join(t.TempDir(), "schema.json")
 	require.NoError(t, os.WriteFile(file, usable(t, published), 0o600))
 	validator, err := schema.Load(file)
@@ -97,7 +94,6 @@ func (r *run) start(ctx context.Context, t *testing.T, schemaFile string) {
 	r.workers = &supervisor{failed: make(chan struct{})}
 	r.endpoint = &endpoint{
 		payloads: r.byDelivery, kill: r.workers.kill, visits: map[string]*visit{}, rng: rand.New(rand.NewPCG(1, 2)),
-		failing: outage,
 	}
 	server := httptest.NewServer(r.endpoint)
 	t.Cleanup(server.Close)
@@ -164,8 +160,8 @@ func (r *run) publish(ctx context.Context, t *testing.T) {
 	})
 	for _, p := range last {
 		r.send(ctx, t, []*payload{p})
-		before := r.published - late
-		r.wait(ctx, t, func() bool { return r.outstanding(ctx, t) < max(late, r.published-before) })
+		next := time.Now().Add(200 * time.Millisecond)
+		r.wait(ctx, t, func() bool { return r.outstanding(ctx, t) <= 0 || time.Now().After(next) })
 	}
 }
 
@@ -233,22 +229,29 @@ func (r *run) depth(ctx context.Context, t *testing.T, queue string) int {
 	return int(stats.Depth())
 }
 
-// wait returns when the condition holds, and fails the test when a worker does
-// or the time is over.
+// wait returns when the condition holds. It fails the test, with the account so
+// far, when a request was wrong, a worker failed, or nothing ends any more.
 func (r *run) wait(ctx context.Context, t *testing.T, condition func() bool) {
 	t.Helper()
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
+	open, since := -1, time.Now()
 	for !condition() {
 		select {
 		case <-tick.C:
 		case <-r.workers.failed:
 			t.Fatal(r.workers.err)
 		case <-ctx.Done():
-			r.endpoint.mu.Lock()
-			defer r.endpoint.mu.Unlock()
-			t.Fatalf("%v; published %d, requests %d, payloads seen %d, kills left %d, problems %q", context.Cause(ctx),
-				r.published, r.endpoint.arrivals, len(r.endpoint.visits), len(r.endpoint.plan), r.endpoint.problems)
+			t.Fatal(context.Cause(ctx))
+		}
+		n := r.outstanding(ctx, t)
+		if n != open {
+			open, since = n, time.Now()
+		}
+		if stuck := time.Since(since) > patience; stuck || len(r.endpoint.trouble()) > 0 {
+			t.Errorf("%d of %d published payloads have not ended, stuck: %t", n, r.published, stuck)
+			r.account(ctx, t)
+			t.FailNow()
 		}
 	}
 }
@@ -256,7 +259,6 @@ func (r *run) wait(ctx context.Context, t *testing.T, condition func() bool) {
 // account compares where everything is with where it belongs.
 func (r *run) account(ctx context.Context, t *testing.T) {
 	t.Helper()
-	require.Equal(t, len(r.payloads), r.published)
 	r.endpoint.mu.Lock()
 	defer r.endpoint.mu.Unlock()
 	problems := append(r.endpoint.problems, r.keys()...)
@@ -292,7 +294,8 @@ func (r *run) account(ctx context.Context, t *testing.T) {
 		t.Fatalf("%d problems, the first ones:\n%s", len(problems), strings.Join(problems[:min(20, len(problems))], "\n"))
 	}
 	require.Empty(t, r.endpoint.plan, "not all kills of the plan took place")
-	require.Zero(t, r.endpoint.failing, "the outage did not take place")
+	require.NotZero(t, r.endpoint.failed, "the outage did not take place")
+	require.Equal(t, len(r.payloads), r.published)
 	require.GreaterOrEqual(t, r.workers.kills, kills())
 }
 
@@ -424,7 +427,7 @@ func (r *run) report(t *testing.T, found map[string][]ending) {
 	t.Logf("by event: %s", counts(events))
 	t.Logf("by rule: %s", counts(rules))
 	t.Logf("ended: %s; second letters of repeated messages: %d", counts(places), copies)
-	t.Logf("kills: %d by plan, %d by the payload that kills", r.endpoint.kills, r.workers.kills-r.endpoint.kills)
+	t.Logf("kills: %d by plan, %d by the payload that kills; answers of the outage: %d", r.endpoint.kills, r.workers.kills-r.endpoint.kills, r.endpoint.failed)
 	// A worker that did not die repeats a message only after it lost the lease, as
 	// on a machine that stands still, or if the message was repeated before.
 	t.Logf("requests: %d, duplicates at the endpoint: %d, of these without a kill or a retry: %d", requests, duplicates, unexplained)
