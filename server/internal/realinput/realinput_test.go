@@ -104,7 +104,7 @@ func (r *run) start(ctx context.Context, t *testing.T, schemaFile string) {
 	said := nats.out.Scan() && nats.out.Text() == "ready"
 	nats.watch()
 	t.Cleanup(func() {
-		stop, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), 20*time.Second)
 		defer cancel()
 		require.NoError(t, nats.stop(stop), "the broker must end in order")
 	})
@@ -114,7 +114,7 @@ func (r *run) start(ctx context.Context, t *testing.T, schemaFile string) {
 	r.broker, err = redrivenats.Connect(ctx, redrivenats.Config{URL: found.URL, Token: found.Token})
 	require.NoError(t, err)
 	t.Cleanup(func() {
-		stop, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 		defer cancel()
 		require.NoError(t, r.broker.Close(stop))
 	})
@@ -126,7 +126,7 @@ func (r *run) start(ctx context.Context, t *testing.T, schemaFile string) {
 	r.workers.mu.Unlock()
 	require.NoError(t, err)
 	t.Cleanup(func() {
-		stop, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 		defer cancel()
 		_ = r.workers.stop(stop) // A test that failed before may leave it running.
 	})
