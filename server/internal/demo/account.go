@@ -288,7 +288,7 @@ func (a *Account) problem(format string, args ...any) {
 func (a *Account) WriteText(w io.Writer) error {
 	var b strings.Builder
 	line := func(name, format string, args ...any) {
-		fmt.Fprintf(&b, "  %-22s%s\n", name, fmt.Sprintf(format, args...))
+		fmt.Fprintf(&b, "  %-24s%s\n", name, fmt.Sprintf(format, args...))
 	}
 	line("published", "%s", thousands(a.Published))
 	line("handled", "%s", thousands(a.Handled))

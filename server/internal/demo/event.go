@@ -44,8 +44,8 @@ type eventFile struct {
 	mu sync.Mutex
 }
 
-func openEventFile(path string) (*eventFile, error) {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+func openEventFile(dir string) (*eventFile, error) {
+	f, err := appendTo(dir, eventsFile)
 	if err != nil {
 		return nil, fmt.Errorf("events: %w", err)
 	}

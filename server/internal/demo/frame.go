@@ -112,9 +112,9 @@ func (e event) entry(start time.Time) (out Entry, ok bool) {
 	case eventPublished:
 		out.Text, out.Tone = e.Text, Dim
 	case string(redrive.EventDeadLettered):
-		out.Text, out.Tone, out.key = "dead-lettered: "+e.Category+", "+e.Reason, Warn, "dead"+e.Category+e.Reason
+		out.Text, out.Tone, out.key = "dead-lettered: "+e.Category+", "+words(e.Reason), Warn, "dead"+e.Category+e.Reason
 	case string(redrive.EventQuarantined):
-		out.Text, out.Tone = fmt.Sprintf("order %d quarantined: %s, %s", e.Order, e.Category, strings.ReplaceAll(e.Reason, "_", " ")), Accent
+		out.Text, out.Tone = fmt.Sprintf("order %d quarantined: %s, %s", e.Order, e.Category, words(e.Reason)), Accent
 	case string(redrive.EventSuspect):
 		out.Text, out.Tone, out.key = "run alone, since a worker died with it", Warn, "suspect"
 	case string(redrive.EventTimeout):
@@ -126,3 +126,6 @@ func (e event) entry(start time.Time) (out Entry, ok bool) {
 	}
 	return out, true
 }
+
+// words writes a name for people.
+func words(name string) string { return strings.ReplaceAll(name, "_", " ") }

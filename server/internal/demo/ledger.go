@@ -8,20 +8,10 @@ import (
 	"fmt"
 	"hash/crc32"
 	"os"
-	"path/filepath"
 )
 
 // Digest is the SHA-256 of a body.
 type Digest [sha256.Size]byte
-
-// The files of a run, beside those of the broker.
-const (
-	ledgerFile    = "published.log"
-	confirmedFile = "confirmed.log"
-	effectsFile   = "effects.log"
-	eventsFile    = "events.jsonl"
-	workerErrFile = "worker.log"
-)
 
 // intentSize is the size of one line of the ledger: the id of an order, the
 // digest of its body and a checksum.
@@ -36,11 +26,11 @@ type ledger struct {
 }
 
 func openLedger(dir string) (*ledger, error) {
-	f, err := os.OpenFile(filepath.Join(dir, ledgerFile), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	f, err := appendTo(dir, ledgerFile)
 	if err != nil {
 		return nil, fmt.Errorf("ledger: %w", err)
 	}
-	confirmed, err := openEffectLog(filepath.Join(dir, confirmedFile))
+	confirmed, err := openEffectLog(dir, confirmedFile)
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
@@ -74,7 +64,7 @@ func (l *ledger) close() error { return errors.Join(l.intents.Close(), l.confirm
 // readLedger returns the digests of everything that may have been published, and
 // which of it was confirmed.
 func readLedger(dir string) (map[uint64]Digest, map[uint64]bool, error) {
-	raw, err := os.ReadFile(filepath.Join(dir, ledgerFile))
+	raw, err := contents(dir, ledgerFile)
 	if err != nil {
 		return nil, nil, fmt.Errorf("ledger: %w", err)
 	}
@@ -90,7 +80,7 @@ func readLedger(dir string) (map[uint64]Digest, map[uint64]bool, error) {
 		return nil, nil, fmt.Errorf("ledger: it ends with %d bytes that are no whole line", rest)
 	}
 	confirmed := make(map[uint64]bool, len(published))
-	list, err := os.ReadFile(filepath.Join(dir, confirmedFile))
+	list, err := contents(dir, confirmedFile)
 	if err != nil {
 		return nil, nil, fmt.Errorf("ledger: %w", err)
 	}

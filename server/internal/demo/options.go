@@ -148,6 +148,14 @@ func (o Options) total() int {
 	return maxEndless
 }
 
+// reserve is the number of orders that are published last, one by one.
+func (o Options) reserve() int {
+	if !o.Once {
+		return 0
+	}
+	return min(100, o.Messages/10)
+}
+
 // outages is when the downstream is down. The zero value is never.
 type outages struct {
 	Start  time.Time     `json:"start"`

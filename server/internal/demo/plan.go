@@ -34,10 +34,10 @@ func (k Kind) String() string {
 // every process that has them agrees.
 type Plan struct {
 	// Seed chooses the orders.
-	Seed uint64
+	Seed uint64 `json:"seed"`
 	// Block is the number of orders in which each of the single ones (poison, panic
 	// and killer) happens once. A block of fewer than 10 has none of them.
-	Block int
+	Block int `json:"block"`
 }
 
 // Shares of the orders, in thousandths.

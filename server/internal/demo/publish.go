@@ -18,6 +18,12 @@ type publisher struct {
 	run    string
 	total  int
 	rate   int
+	// reserve is how many of the last orders come one by one while others are on
+	// their way: an order that fails alone cannot be told from an outage, so redrive
+	// waits for another one to succeed before it gives it up. When nothing is on its
+	// way, which idle tells, the rest comes at once.
+	reserve int
+	idle    func() bool
 	// done is the number of confirmed orders.
 	done atomic.Int64
 }
@@ -35,10 +41,12 @@ func (p *publisher) publish(ctx context.Context) error {
 	ticker := time.NewTicker(publishEvery)
 	defer ticker.Stop()
 	start := time.Now()
-	for next := uint64(1); next <= uint64(p.total); {
+	crowd := p.total - p.reserve
+	next := uint64(1)
+	for next <= uint64(crowd) {
 		// The time that has passed decides, so that a batch that took long is made
 		// up for.
-		due := min(int(time.Since(start).Seconds()*float64(p.rate))+1, p.total)
+		due := min(int(time.Since(start).Seconds()*float64(p.rate))+1, crowd)
 		if n := min(due-int(next)+1, maxBatch); n > 0 {
 			if err := p.batch(ctx, next, n); err != nil {
 				return err
@@ -50,6 +58,29 @@ func (p *publisher) publish(ctx context.Context) error {
 		case <-ticker.C:
 		case <-ctx.Done():
 			return context.Cause(ctx)
+		}
+	}
+	return p.trickle(ctx, next)
+}
+
+// trickleEvery is the time between two orders of the reserve.
+const trickleEvery = 500 * time.Millisecond
+
+// trickle publishes the reserve.
+func (p *publisher) trickle(ctx context.Context, next uint64) error {
+	for next <= uint64(p.total) {
+		n := 1
+		if p.idle() {
+			n = min(p.total-int(next)+1, maxBatch)
+		}
+		if err := p.batch(ctx, next, n); err != nil {
+			return err
+		}
+		next += uint64(n)
+		if next <= uint64(p.total) {
+			if err := wait(ctx, trickleEvery); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

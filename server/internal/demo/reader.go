@@ -1,16 +1,11 @@
 package demo
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
-	"os"
-	"path/filepath"
 	"strconv"
 
 	"github.com/redrive-dev/redrive/broker"
@@ -34,8 +29,11 @@ func audit(ctx context.Context, b broker.Broker, dir string, base Books) (Accoun
 	if base.Published, base.Confirmed, err = readLedger(dir); err != nil {
 		return Account{}, err
 	}
-	base.Effects, err = readEffectFile(filepath.Join(dir, effectsFile))
+	log, err := contents(dir, effectsFile)
 	if err != nil {
+		return Account{}, fmt.Errorf("effect log: %w", err)
+	}
+	if _, err := readEffects(bytes.NewReader(log), func(e Effect) { base.Effects = append(base.Effects, e) }); err != nil {
 		return Account{}, err
 	}
 	for _, queue := range queues() {
@@ -46,22 +44,12 @@ func audit(ctx context.Context, b broker.Broker, dir string, base Books) (Accoun
 		base.Copies = append(base.Copies, copies...)
 	}
 	a := Balance(base)
-	a.BreakerOpenings, err = breakerOpenings(filepath.Join(dir, eventsFile))
-	return a, err
-}
-
-func readEffectFile(path string) ([]Effect, error) {
-	f, err := os.Open(path)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, nil
-	}
+	events, err := contents(dir, eventsFile)
 	if err != nil {
-		return nil, fmt.Errorf("effect log: %w", err)
+		return Account{}, fmt.Errorf("events: %w", err)
 	}
-	defer f.Close() //nolint:errcheck // nothing was written
-	var out []Effect
-	_, err = readEffects(f, func(e Effect) { out = append(out, e) })
-	return out, err
+	a.BreakerOpenings = breakerOpenings(events)
+	return a, nil
 }
 
 // readQueue reads every message of a queue without an effect on it.
@@ -105,28 +93,13 @@ func found(queue string, m *broker.Message) Copy {
 }
 
 // breakerOpenings counts the openings that the workers wrote down.
-func breakerOpenings(path string) (int, error) {
-	raw, err := os.ReadFile(path)
-	if errors.Is(err, os.ErrNotExist) {
-		return 0, nil
-	}
-	if err != nil {
-		return 0, fmt.Errorf("events: %w", err)
-	}
-	n := 0
-	lines := bufio.NewReader(bytes.NewReader(raw))
-	for {
-		line, err := lines.ReadBytes('\n')
+func breakerOpenings(events []byte) (n int) {
+	for line := range bytes.Lines(events) {
 		var e event
 		// A killed worker may leave half a line behind, which is no event.
 		if json.Unmarshal(line, &e) == nil && e.Kind == eventBreaker && e.State == "open" {
 			n++
 		}
-		if err == io.EOF { //nolint:errorlint // the contract of ReadBytes
-			return n, nil
-		}
-		if err != nil {
-			return n, fmt.Errorf("events: %w", err)
-		}
 	}
+	return n
 }

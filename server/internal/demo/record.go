@@ -2,6 +2,7 @@ package demo
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"hash/crc32"
 	"io"
@@ -53,8 +54,8 @@ func decodeEffect(raw []byte) (Effect, bool) {
 // back. It is safe for concurrent use.
 type effectLog struct{ f *os.File }
 
-func openEffectLog(path string) (*effectLog, error) {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+func openEffectLog(dir, name string) (*effectLog, error) {
+	f, err := appendTo(dir, name)
 	if err != nil {
 		return nil, fmt.Errorf("effect log: %w", err)
 	}
@@ -78,26 +79,57 @@ func (l *effectLog) close() error { return l.f.Close() }
 // none.
 func readEffects(r io.Reader, each func(Effect)) (skipped int64, err error) {
 	var buffer [64 << 10]byte
-	held := 0
-	for {
+	scan := effectScan{each: each}
+	for held := 0; ; {
 		n, err := r.Read(buffer[held:])
 		held += n
-		at := 0
-		for held-at >= recordSize {
-			if e, ok := decodeEffect(buffer[at:held]); ok {
-				each(e)
-				at += recordSize
-				continue
-			}
-			at++
-			skipped++
+		end := errors.Is(err, io.EOF)
+		if err != nil && !end {
+			return scan.skipped, fmt.Errorf("effect log: %w", err)
 		}
-		held = copy(buffer[:], buffer[at:held])
-		if err == io.EOF { //nolint:errorlint // the contract of io.Reader
-			return skipped + int64(held), nil
-		}
-		if err != nil {
-			return skipped, fmt.Errorf("effect log: %w", err)
+		used := scan.scan(buffer[:held], end)
+		held = copy(buffer[:], buffer[used:held])
+		if end {
+			return scan.skipped, nil
 		}
 	}
+}
+
+// effectScan finds records in bytes.
+type effectScan struct {
+	each    func(Effect)
+	skipped int64
+	// inside is the number of bytes ahead that belong to a record that was found.
+	inside int
+}
+
+// scan reads records and returns the number of bytes that it is done with. Until
+// the last bytes it leaves two records' length, since a record is judged by what
+// follows it: a torn one can be made whole by the first byte of the next, which
+// then begins inside of it.
+func (s *effectScan) scan(raw []byte, last bool) (at int) {
+	for len(raw)-at >= 2*recordSize || last && at < len(raw) {
+		e, ok := decodeEffect(raw[at:])
+		if !ok {
+			s.step(1)
+			at++
+			continue
+		}
+		s.each(e)
+		s.inside = recordSize
+		step := 1
+		if rest := raw[at+recordSize:]; len(rest) == 0 {
+			step = recordSize
+		} else if _, ok := decodeEffect(rest); ok {
+			step = recordSize
+		}
+		s.step(step)
+		at += step
+	}
+	return at
+}
+
+func (s *effectScan) step(n int) {
+	s.skipped += int64(max(0, n-s.inside))
+	s.inside = max(0, s.inside-n)
 }

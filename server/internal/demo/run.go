@@ -89,6 +89,7 @@ type run struct {
 	watcher    *watcher
 	start      time.Time
 	published  atomic.Bool
+	idle       atomic.Bool
 	settled    chan struct{}
 }
 
@@ -101,7 +102,7 @@ func runOn(ctx context.Context, o Options, p Platform, s Streams, server Server,
 		return Account{}, fmt.Errorf("demo: %w", err)
 	}
 	defer func() { err = errors.Join(err, r.ledger.close()) }()
-	if r.events, err = openEventFile(filepath.Join(dir, eventsFile)); err != nil {
+	if r.events, err = openEventFile(dir); err != nil {
 		return Account{}, fmt.Errorf("demo: %w", err)
 	}
 	defer func() { err = errors.Join(err, r.events.close()) }()
@@ -118,7 +119,7 @@ func runOn(ctx context.Context, o Options, p Platform, s Streams, server Server,
 		return Account{}, fmt.Errorf("demo: the account could not be made: %w", err)
 	}
 	account.WorkerDeaths = tally.deaths
-	account.DurationSeconds = time.Since(r.start).Round(time.Millisecond).Seconds()
+	account.DurationSeconds = float64(time.Since(r.start).Milliseconds()) / 1000
 	if timedOut {
 		end = nil // The account says so.
 	}
@@ -135,7 +136,7 @@ func (r *run) assemble(p Platform) {
 	out := o.outages(r.start)
 	b := r.server.Broker()
 	r.publisher = &publisher{
-		broker: b, ledger: r.ledger, plan: o.plan(), run: strconv.FormatInt(r.start.UnixNano(), 36), total: o.total(), rate: o.Rate,
+		broker: b, ledger: r.ledger, plan: o.plan(), run: strconv.FormatInt(r.start.UnixNano(), 36), total: o.total(), rate: o.Rate, reserve: o.reserve(), idle: r.idle.Load,
 	}
 	r.supervisor = &supervisor{
 		command: p.WorkerCommand, environ: p.WorkerEnviron, events: r.events, kills: o.Kills,
@@ -154,6 +155,7 @@ func (r *run) whenEmpty() func(bool) {
 	const enough = 3
 	seen := 0
 	return func(empty bool) {
+		r.idle.Store(empty)
 		if seen++; !empty || !r.published.Load() {
 			seen = 0
 		}

@@ -9,7 +9,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -50,7 +50,7 @@ func (s *supervisor) run(ctx context.Context) error {
 	for {
 		worked, err := s.one(ctx)
 		if ctx.Err() != nil {
-			return nil
+			return nil //nolint:nilerr // a worker that was asked to stop has stopped
 		}
 		s.mu.Lock()
 		s.deaths++
@@ -64,14 +64,14 @@ func (s *supervisor) run(ctx context.Context) error {
 			return fmt.Errorf("the worker process died %d times without working: %w: %s", failed, err, s.lastWords())
 		}
 		if wait(ctx, restartPause) != nil {
-			return nil
+			return nil //nolint:nilerr // there is nothing left to stop
 		}
 	}
 }
 
 // lastWords is the end of what workers wrote to their standard error.
 func (s *supervisor) lastWords() string {
-	raw, err := os.ReadFile(filepath.Join(s.config.Dir, workerErrFile))
+	raw, err := contents(s.config.Dir, workerErrFile)
 	if err != nil {
 		return ""
 	}
@@ -82,7 +82,7 @@ func (s *supervisor) lastWords() string {
 // one runs one worker process to its end. worked says that it reported at least
 // once.
 func (s *supervisor) one(ctx context.Context) (worked bool, err error) {
-	log, err := os.OpenFile(filepath.Join(s.config.Dir, workerErrFile), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	log, err := appendTo(s.config.Dir, workerErrFile)
 	if err != nil {
 		return false, fmt.Errorf("log of the worker: %w", err)
 	}
@@ -186,7 +186,7 @@ func (s *supervisor) listen(stdout io.Reader, process *os.Process) (worked bool)
 			_ = process.Kill()
 			s.mu.Lock()
 			s.slain++
-			s.struck = append(s.struck[:len(s.struck):len(s.struck)], line.AtMove)
+			s.struck = append(slices.Clip(s.struck), line.AtMove)
 			s.mu.Unlock()
 			s.events.add(event{At: time.Now(), Kind: eventKilled, Order: line.AtMove})
 		}

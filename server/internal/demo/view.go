@@ -73,16 +73,17 @@ func (f Frame) Render(width, height int) []Line {
 }
 
 func (f Frame) title(width int) Line {
-	left := "  orders service, embedded broker, a downstream that fails"
+	left := "  an order service, and a downstream that fails"
 	if f.Mutant != "" {
 		left = "  with the known-bad broker " + f.Mutant
 	}
 	right := fmt.Sprintf("seed %d  %s ", f.Seed, clock(f.Elapsed))
 	line := Line{{" redrive demo", Strong}, {left, Dim}}
-	if gap := width - length(line) - length(Line{{right, Plain}}); gap > 0 {
-		line = append(line, Span{strings.Repeat(" ", gap), Plain}, Span{right, Plain})
+	if length(line)+utf8.RuneCountInString(right) >= width {
+		line = line[:1]
 	}
-	return line
+	gap := max(width-length(line)-utf8.RuneCountInString(right), 1)
+	return append(line, Span{strings.Repeat(" ", gap) + right, Plain})
 }
 
 // flow shows what goes in and out.

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -118,12 +117,12 @@ func work(ctx context.Context, c workerConfig, p Platform, hits *strikes, out *r
 			return err
 		}
 	}
-	effects, err := openEffectLog(filepath.Join(c.Dir, effectsFile))
+	effects, err := openEffectLog(c.Dir, effectsFile)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, effects.close()) }()
-	events, err := openEventFile(filepath.Join(c.Dir, eventsFile))
+	events, err := openEventFile(c.Dir)
 	if err != nil {
 		return err
 	}
