@@ -9,8 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nkeys"
-
 	"github.com/redrive-dev/redrive/internal/natstest"
 	"github.com/redrive-dev/redrive/redrivenats"
 )
@@ -55,16 +53,8 @@ func TestConnectWithToken(t *testing.T) {
 
 func TestRefusedConnectKeepsSecrets(t *testing.T) {
 	server := natstest.Start(t, natstest.Options{})
-	pair, err := nkeys.CreateUser()
-	if err != nil {
-		t.Fatal(err)
-	}
-	seed, err := pair.Seed()
-	if err != nil {
-		t.Fatal(err)
-	}
 	file := filepath.Join(t.TempDir(), "user.nk")
-	if err := os.WriteFile(file, seed, 0o600); err != nil {
+	if err := os.WriteFile(file, []byte("SU-hunter2-is-no-seed"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	withUser := strings.Replace(server.URL, "nats://", "nats://somebody:hunter2@", 1)
@@ -81,7 +71,7 @@ func TestRefusedConnectKeepsSecrets(t *testing.T) {
 			t.Errorf("%s: connected as %v", name, b)
 			continue
 		}
-		if strings.Contains(err.Error(), "hunter2") || strings.Contains(err.Error(), string(seed)) {
+		if strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("%s: %q tells a secret", name, err)
 		}
 	}
