@@ -68,10 +68,11 @@ after 3 s and that the breaker tries the downstream every 5 s at least.`,
 	complete(cmd, "mutant", mutant.Names())
 	flags.DurationVar(&f.OutageAt, "outage-at", demo.DefaultOutageAt, "when the downstream goes down")
 	flags.DurationVar(&f.Outage, "outage", demo.DefaultOutage, "for how long it is down")
+	flags.DurationVar(&f.Lease, "lease", 0, "when the orders of a dead worker come back (default 3s)")
 	flags.DurationVar(&f.Timeout, "timeout", 0, "longest time that --once takes")
 	flags.StringVar(&f.picture, "picture", "", "write the view as an SVG `file`")
 	flags.DurationVar(&f.PictureAt, "picture-at", 15*time.Second, "when the picture is taken")
-	for _, name := range []string{"outage-at", "outage", "timeout", "picture", "picture-at"} {
+	for _, name := range []string{"outage-at", "outage", "lease", "timeout", "picture", "picture-at"} {
 		// It fails only for a flag that does not exist.
 		_ = flags.MarkHidden(name)
 	}
@@ -112,7 +113,7 @@ func (c *call) demo(ctx context.Context, f demoFlags) (err error) {
 	if perr := printOne(c, account, verdict(account), account.WriteText); perr != nil {
 		return errors.Join(err, perr)
 	}
-	if f.Once && !keep && account.Balanced {
+	if f.Once && !keep && (account.Balanced || f.Mutant != "") {
 		err = errors.Join(err, c.discard(f.DataDir, keep))
 		c.note("\nThe queues were in a temporary folder, which is removed; --data-dir demo-data keeps them.")
 	} else {
@@ -122,9 +123,17 @@ func (c *call) demo(ctx context.Context, f demoFlags) (err error) {
 		return hinted(ctx, err)
 	}
 	if !account.Balanced {
-		return &Error{Err: errors.New("the account does not balance"), Hint: "the problems are listed in the account; the queues are kept in " + f.DataDir}
+		return unbalanced(f.Options)
 	}
 	return nil
+}
+
+func unbalanced(o demo.Options) error {
+	err := errors.New("the account does not balance")
+	if o.Mutant != "" {
+		return &Error{Err: err, Hint: "this is what " + o.Mutant + " is for: the check has found it"}
+	}
+	return &Error{Err: err, Hint: "the problems are listed in the account, and the queues are kept in " + o.DataDir + "; please report this"}
 }
 
 func verdict(a demo.Account) string {

@@ -67,7 +67,7 @@ type timeline struct{ entries []Entry }
 const maxTimeline = 100
 
 // joined is how long after an entry a further one of its kind is added to it.
-const joined = 5 * time.Second
+const joined = 10 * time.Second
 
 // add adds an entry and returns whether it began a new line.
 func (t *timeline) add(e Entry) bool {
@@ -93,7 +93,7 @@ func (e event) entry(start time.Time) (out Entry, ok bool) {
 	case eventBreaker:
 		switch e.State {
 		case "open":
-			out.Text, out.Tone = "breaker open: orders wait, none is given up", Warn
+			out.Text, out.Tone, out.key = "breaker open: orders wait, none is given up", Warn, "open"
 		case "half-open":
 			out.Text, out.Tone, out.key = "breaker half-open: one order tries the downstream", Dim, "half-open"
 		default:

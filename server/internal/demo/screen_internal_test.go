@@ -55,11 +55,12 @@ func TestTimelineJoinsWhatRepeats(t *testing.T) {
 	require.True(t, at(2, eventBreaker, "open"))
 	require.False(t, at(3, "dead_lettered", ""), "joined across the line between")
 	require.False(t, at(7, "dead_lettered", ""), "counted from the last one")
-	require.True(t, at(13, "dead_lettered", ""), "too long ago")
-	require.True(t, at(14, eventBreaker, "open"), "each opening is told")
+	require.True(t, at(18, "dead_lettered", ""), "too long ago")
+	require.True(t, at(19, eventBreaker, "closed"))
+	require.True(t, at(20, eventBreaker, "closed"), "not everything is joined")
 	require.Equal(t, "dead-lettered: schema, permanent (3×)", l.entries[0].line())
 	for i := range 3 * maxTimeline {
-		at(100+10*i, "dead_lettered", "")
+		at(100+20*i, "dead_lettered", "")
 	}
 	require.Len(t, l.entries, maxTimeline)
 
