@@ -295,17 +295,16 @@ func (a *App) Reload(ctx context.Context) ([]Change, error) {
 	for _, c := range changes {
 		a.log.LogAttrs(ctx, slog.LevelInfo, "setting differs", slog.String("setting", c.Path), slog.String("old", c.Old), slog.String("new", c.New))
 	}
-	text := "the configuration is valid and unchanged"
-	if len(changes) > 0 {
-		text = "the configuration is valid; restart to apply it, until then the old one is in force"
+	if len(changes) == 0 {
+		a.log.LogAttrs(ctx, slog.LevelInfo, "the configuration is valid and unchanged", slog.Int("changes", 0))
+		return nil, nil
 	}
-	a.log.LogAttrs(ctx, slog.LevelInfo, text, slog.Int("changes", len(changes)))
+	a.log.LogAttrs(ctx, slog.LevelInfo, "the configuration is valid; restart to apply it, until then the old one is in force", slog.Int("changes", len(changes)))
 	return changes, nil
 }
 
 func (a *App) logInvalid(ctx context.Context, err error) {
-	var invalid *config.InvalidError
-	if errors.As(err, &invalid) {
+	if invalid, ok := errors.AsType[*config.InvalidError](err); ok {
 		for _, p := range invalid.Problems {
 			a.log.LogAttrs(ctx, slog.LevelError, "problem in the configuration", slog.String("problem", p.Error()))
 		}

@@ -27,7 +27,7 @@ func TestOptionsListEveryProblem(t *testing.T) {
 // What New cannot do it reports at once, and nothing is left running.
 func TestNewRollsBack(t *testing.T) {
 	t.Parallel()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	address := listener.Addr().String()
 	require.NoError(t, listener.Close())
@@ -54,7 +54,7 @@ subscriptions:
 	require.Equal(t, "local", broken.Broker)
 	require.Contains(t, broken.Hint(), "redrive run")
 	require.ErrorContains(t, err, "in use by process")
-	listener, err = net.Listen("tcp", address)
+	listener, err = (&net.ListenConfig{}).Listen(t.Context(), "tcp", address)
 	require.NoError(t, err)
 
 	// And an address that is taken, with a broker that is not.

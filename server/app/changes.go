@@ -23,8 +23,8 @@ type Change struct {
 
 // Changes lists the settings that two configurations differ in, defaults filled
 // in, sorted by path. It is pure.
-func Changes(old, new Config) []Change {
-	before, after := leaves(old), leaves(new)
+func Changes(from, to Config) []Change {
+	before, after := leaves(from), leaves(to)
 	var out []Change
 	for _, path := range slices.Sorted(maps.Keys(union(before, after))) {
 		b, a := before[path], after[path]
@@ -79,7 +79,7 @@ func subscriptionName(s config.Subscription) string {
 }
 
 func walk(v reflect.Value, path string, out map[string]leaf) {
-	if secret, ok := v.Interface().(config.Secret); ok {
+	if secret, ok := reflect.TypeAssert[config.Secret](v); ok {
 		if !secret.IsZero() {
 			out[path] = leaf{text: secret.Source(), secret: secret}
 		}

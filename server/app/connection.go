@@ -194,7 +194,7 @@ func (d discoverDialer) Dial(network, _ string) (net.Conn, error) {
 		return nil, fmt.Errorf("the file with the broker's address: %w", err)
 	}
 	dialer := net.Dialer{Timeout: 5 * time.Second}
-	return dialer.Dial(network, u.Host) //nolint:noctx // the interface has no context; the timeout bounds it
+	return dialer.Dial(network, u.Host)
 }
 
 // connectRemote connects to a NATS server or cluster.
@@ -202,7 +202,7 @@ func connectRemote(ctx context.Context, name string, b config.Broker) (*Connecti
 	fail := func(err error) (*Connection, error) {
 		return nil, &BrokerError{
 			Broker: name, Err: err,
-			Remedy: fmt.Sprintf("see that the server runs and JetStream is on, or correct brokers.%s", name),
+			Remedy: "see that the server runs and JetStream is on, or correct brokers." + name,
 		}
 	}
 	c, err := natsConfig(ctx, b)

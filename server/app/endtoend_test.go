@@ -69,7 +69,7 @@ func run(t *testing.T, o app.Options) *app.App {
 	done := make(chan error, 1)
 	go func() { done <- a.Run(context.WithoutCancel(t.Context())) }()
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), patience)
 		defer cancel()
 		require.NoError(t, a.Stop(ctx))
 		require.NoError(t, <-done)
@@ -195,7 +195,7 @@ subscriptions:
 	defer cancel()
 	conn, err := app.Connect(ctx, cfg, "local", app.ConnectOptions{})
 	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, conn.Close(context.Background())) })
+	t.Cleanup(func() { require.NoError(t, conn.Close(context.WithoutCancel(t.Context()))) })
 	published := 0
 	publish := func(plans ...string) {
 		t.Helper()
@@ -293,7 +293,7 @@ func TestBrokerGoesAndComesBack(t *testing.T) {
 		return s
 	}
 	stop := func(s *embednats.Server) {
-		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), patience)
 		defer cancel()
 		require.NoError(t, s.Shutdown(ctx))
 	}

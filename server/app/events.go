@@ -21,7 +21,7 @@ func (l eventLog) Observe(e *redrive.Event) {
 	if !l.log.Enabled(l.ctx, level) {
 		return
 	}
-	l.log.LogAttrs(l.ctx, level, text, eventAttrs(e)...)
+	l.log.LogAttrs(l.ctx, level, text, eventAttrs(e)...) //nolint:sloglint // it is one of a fixed list
 }
 
 // eventText says how important an event is. What is normal for a message that

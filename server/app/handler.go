@@ -2,7 +2,6 @@ package app
 
 import (
 	"context"
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -102,5 +101,5 @@ func contentType(headers []redrive.Header) string {
 
 // label names a subscription in errors and logs.
 func label(s config.Subscription) string {
-	return fmt.Sprintf("subscription %s", subscriptionName(s))
+	return "subscription " + subscriptionName(s)
 }

@@ -16,30 +16,32 @@ type rows struct {
 	left  int64
 	calls []time.Duration
 	begin time.Time
-	err   error
+	// broken is the call that fails, from 1.
+	broken int
 }
 
 func (r *rows) Purge(_ context.Context, limit int) (int64, error) {
 	r.calls = append(r.calls, time.Since(r.begin))
 	n := min(r.left, int64(limit))
 	r.left -= n
-	return n, r.err
+	if len(r.calls) == r.broken {
+		return n, errors.New("locked")
+	}
+	return n, nil
 }
 
 func TestPurge(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
-		r := &rows{left: 2*purgeRows + 1, begin: time.Now()}
+		r := &rows{left: 2*purgeRows + 1, begin: time.Now(), broken: 4}
 		done := make(chan struct{})
 		go func() { defer close(done); purge(ctx, r, slog.New(slog.DiscardHandler)) }()
 		synctest.Wait()
 		require.Equal(t, []time.Duration{0, 0, 0}, r.calls, "at once, until nothing is left")
-		r.err = errors.New("locked")
 		timer := time.NewTimer(purgeEvery)
 		<-timer.C
 		synctest.Wait()
-		r.err = nil
 		timer.Reset(purgeEvery)
 		<-timer.C
 		synctest.Wait()

@@ -22,10 +22,11 @@ func run() int {
 		if <-signals == syscall.SIGTERM {
 			cause = cli.ErrTerminated
 		}
-		cancel(cause)
 		// A second signal ends the process at once: whoever sends it does not want to
-		// wait for what is being finished.
+		// wait for what is being finished. From before anybody can see that the first
+		// one has arrived.
 		signal.Stop(signals)
+		cancel(cause)
 	}()
 	system := cli.System()
 	system.Services = services()

@@ -33,7 +33,7 @@ type process struct {
 // start runs the program, whose configuration is dir/redrive.yaml.
 func start(t *testing.T, dir string, args ...string) *process {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), patience)
 	t.Cleanup(cancel)
 	cmd := exec.CommandContext(ctx, "redrive", append(args, "--log-format", "json")...)
 	cmd.Dir = dir

@@ -29,7 +29,7 @@ func start(t *testing.T, m *admin.Metrics) *admin.Server {
 	t.Helper()
 	s, err := admin.Start(t.Context(), "127.0.0.1:0", m, silent())
 	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, s.Stop(context.Background())) })
+	t.Cleanup(func() { require.NoError(t, s.Stop(context.WithoutCancel(t.Context()))) })
 	return s
 }
 
@@ -51,13 +51,18 @@ func observed(m *admin.Metrics) {
 		return &redrive.Event{Kind: redrive.EventFailed, Failure: &failure.Failure{Category: c}}
 	}
 	for _, e := range []*redrive.Event{
-		{Kind: redrive.EventHandled}, {Kind: redrive.EventHandled},
+		{Kind: redrive.EventHandled},
+		{Kind: redrive.EventHandled},
 		failed(failure.Transient), failed(failure.Schema), failed(failure.Crash),
-		{Kind: redrive.EventRetry}, {Kind: redrive.EventDuplicate}, {Kind: redrive.EventReleased},
+		{Kind: redrive.EventRetry},
+		{Kind: redrive.EventDuplicate},
+		{Kind: redrive.EventReleased},
 		{Kind: redrive.EventDeadLettered, Category: failure.Schema, Reason: "permanent"},
 		{Kind: redrive.EventDeadLettered, Category: failure.Business, Reason: "key_conflict"},
 		{Kind: redrive.EventQuarantined, Category: failure.Crash, Reason: "panic"},
-		{Kind: redrive.EventTimeout}, {Kind: redrive.EventMoveFailed}, {Kind: redrive.EventBreaker, State: breaker.Open},
+		{Kind: redrive.EventTimeout},
+		{Kind: redrive.EventMoveFailed},
+		{Kind: redrive.EventBreaker, State: breaker.Open},
 	} {
 		w.Observe(e)
 	}
@@ -77,7 +82,8 @@ func TestMetricsText(t *testing.T) {
 	if diff := cmp.Diff(string(want), string(m.Text())); diff != "" {
 		t.Errorf("metrics differ from testdata/metrics.txt (-want +got):\n%s", diff)
 	}
-	require.Equal(t, string(m.Text()), string(m.Text()), "two scrapes of one state are the same")
+	again := string(m.Text())
+	require.Equal(t, string(want), again, "two scrapes of one state are the same")
 }
 
 // Every metric that is written is in the documentation of the package, and the

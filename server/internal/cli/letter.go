@@ -4,6 +4,8 @@ import (
 	"encoding/base64"
 	"fmt"
 	"io"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -175,7 +177,7 @@ func (r *letterRow) people(i, limit int, now time.Time) string {
 	if r.Envelope != nil {
 		r.Envelope.people(line, now)
 	}
-	for _, h := range append(r.Headers[:len(r.Headers):len(r.Headers)], r.Control...) {
+	for _, h := range append(slices.Clip(r.Headers), r.Control...) {
 		value, omitted := preview(h.raw, 256)
 		line("header", escaped([]byte(h.Name))+": "+value+more(omitted))
 	}
@@ -187,7 +189,7 @@ func (r *letterRow) people(i, limit int, now time.Time) string {
 func (e *envelopeRow) people(line func(name, text string), now time.Time) {
 	text := func(s string) string { return escaped([]byte(s)) }
 	line("failed as", strings.TrimSuffix(text(e.Category)+", "+text(e.Reason), ", "))
-	attempts := fmt.Sprint(e.Attempts)
+	attempts := strconv.Itoa(e.Attempts)
 	if e.MaxAttempts > 0 {
 		attempts += fmt.Sprintf(" of %d", e.MaxAttempts)
 	}
@@ -203,7 +205,7 @@ func (e *envelopeRow) people(line func(name, text string), now time.Time) {
 	line("signature", text(e.Signature))
 	line("idempotency", text(e.Key))
 	if e.Replays > 0 {
-		line("replays", fmt.Sprint(e.Replays))
+		line("replays", strconv.Itoa(e.Replays))
 	}
 	line("trimmed", text(strings.Join(e.Trimmed, ", ")))
 	line("claim check", text(e.ClaimCheck))

@@ -132,11 +132,14 @@ type stopAfter struct {
 	broker.Broker
 	left   int
 	cancel context.CancelCauseFunc
+	// cut says that the stop reached a batch that was on its way.
+	cut bool
 }
 
 func (s *stopAfter) Publish(ctx context.Context, messages []broker.Outbound) []error {
 	if s.left--; s.left == 0 {
 		s.cancel(ErrInterrupted)
+		s.cut = ctx.Err() != nil
 	}
 	return s.Broker.Publish(ctx, messages)
 }
@@ -156,6 +159,7 @@ func TestPublishInterruptedAndResumed(t *testing.T) {
 	require.Equal(t, ExitInterrupted, d.run(ctx, "publish", "orders", "--file", file, "-o", "json"))
 	s := d.summary(t)
 	require.False(t, s.Complete)
+	require.False(t, stop.cut, "a batch comes to its end")
 	require.Less(t, s.Published, 10_000)
 	require.Equal(t, s.Published+1, s.Next)
 	require.Equal(t, want[:s.Published], d.stored(t, "orders"))

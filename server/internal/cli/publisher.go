@@ -22,6 +22,8 @@ const (
 	// publishTries and publishPause are for records that were not confirmed.
 	publishTries = 5
 	publishPause = 200 * time.Millisecond
+	// publishPatience bounds one batch, beyond what adapters wait for one message.
+	publishPatience = time.Minute
 	// listed is how many refused or skipped records are told one by one.
 	listed = 20
 )
@@ -178,7 +180,7 @@ func (p *publisher) publishBatch(ctx context.Context, batch []item) error {
 		}
 	}
 	for try := 1; len(open) > 0; try++ {
-		failed, err := p.send(context.WithoutCancel(ctx), open)
+		failed, err := p.send(ctx, open)
 		if len(failed) == 0 {
 			break
 		}
@@ -216,8 +218,11 @@ func retryable(err error) bool {
 }
 
 // send publishes records and returns those that are neither confirmed nor refused
-// for good, with the first error.
+// for good, with the first error. A stop does not cut it short: what was sent and
+// not confirmed would be in doubt.
 func (p *publisher) send(ctx context.Context, items []item) (failed []item, first error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), publishPatience)
+	defer cancel()
 	messages := make([]broker.Outbound, len(items))
 	for i, it := range items {
 		messages[i] = p.message(it)
@@ -245,7 +250,7 @@ func (p *publisher) message(it item) broker.Outbound {
 	headers := p.headers
 	isType := func(h broker.Header) bool { return strings.EqualFold(h.Name, "Content-Type") }
 	if p.in.reader.Format() != records.Raw && !slices.ContainsFunc(headers, isType) {
-		headers = append(headers[:len(headers):len(headers)], broker.Header{Name: "Content-Type", Value: []byte("application/json")})
+		headers = append(slices.Clip(headers), broker.Header{Name: "Content-Type", Value: []byte("application/json")})
 	}
 	m := broker.Outbound{Queue: p.queue, ID: p.in.publishID(it.Number), Body: it.Body, Headers: headers}
 	if p.opt.key != "" {

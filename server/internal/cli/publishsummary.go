@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -77,7 +78,7 @@ func (s publishSummary) people() string {
 // resume is the command line that goes on where this one stopped.
 func (p *publisher) resume() string {
 	f := p.opt
-	words := []string{"redrive", "publish", p.queue, "--file", f.file, "--from", fmt.Sprint(p.reached + 1)}
+	words := []string{"redrive", "publish", p.queue, "--file", f.file, "--from", strconv.Itoa(p.reached + 1)}
 	add := func(flag, value, unless string) {
 		if value != unless {
 			words = append(words, flag, value)

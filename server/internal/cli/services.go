@@ -95,8 +95,7 @@ func hinted(ctx context.Context, err error) error {
 
 // withHint makes an error of one that carries a hint of its own.
 func withHint(err error) error {
-	var typed *Error
-	if errors.As(err, &typed) {
+	if _, ok := errors.AsType[*Error](err); ok {
 		return err
 	}
 	var hinter interface{ Hint() string }
