@@ -15,7 +15,6 @@ import (
 type instant struct {
 	broker.Broker
 	left atomic.Int64
-	done chan struct{}
 }
 
 func (b *instant) Caps(context.Context, string) (broker.Caps, error) {

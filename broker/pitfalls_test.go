@@ -19,7 +19,7 @@ func TestQuarantinesAreAClosedSet(t *testing.T) {
 		}
 		known[name] = true
 	}
-	for _, err := range []error{errTyped("../../etc"), errTyped("orders.dlq"), failure.AsSchema(errTyped("x")), failure.NewPanic("x", nil)} {
+	for _, err := range []error{textError("../../etc"), textError("orders.dlq"), failure.AsSchema(textError("x")), failure.NewPanic("x", nil)} {
 		if name := names.Quarantine(failure.Classify(err).Category); !known[name] {
 			t.Errorf("the error %q leads to the queue %q, which nobody declared", err, name)
 		}
@@ -31,7 +31,7 @@ func TestQuarantinesAreAClosedSet(t *testing.T) {
 	}
 }
 
-// errTyped is an error whose text a producer chooses.
-type errTyped string
+// textError is an error whose text a producer chooses.
+type textError string
 
-func (e errTyped) Error() string { return string(e) }
+func (e textError) Error() string { return string(e) }

@@ -1,11 +1,11 @@
 package repolint_test
 
 import (
-	"fmt"
 	"go/ast"
 	"path"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -46,7 +46,7 @@ func TestPitfallsAreGuarded(t *testing.T) {
 		if i+1 < len(entries) {
 			end = entries[i+1][0]
 		}
-		if got := text[entry[2]:entry[3]]; got != fmt.Sprint(i+1) {
+		if got := text[entry[2]:entry[3]]; got != strconv.Itoa(i+1) {
 			t.Errorf("%s: entry %d has the number %s", document, i+1, got)
 		}
 		guards := guard.FindAllStringSubmatch(text[entry[1]:end], -1)

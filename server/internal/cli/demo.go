@@ -69,10 +69,11 @@ after 3 s and that the breaker tries the downstream every 5 s at least.`,
 	flags.DurationVar(&f.OutageAt, "outage-at", demo.DefaultOutageAt, "when the downstream goes down")
 	flags.DurationVar(&f.Outage, "outage", demo.DefaultOutage, "for how long it is down")
 	flags.DurationVar(&f.Lease, "lease", 0, "when the orders of a dead worker come back (default 3s)")
+	flags.DurationVar(&f.RetryMax, "retry-max", 0, "longest wait between two attempts (default 30s)")
 	flags.DurationVar(&f.Timeout, "timeout", 0, "longest time that --once takes")
 	flags.StringVar(&f.picture, "picture", "", "write the view as an SVG `file`")
 	flags.DurationVar(&f.PictureAt, "picture-at", 15*time.Second, "when the picture is taken")
-	for _, name := range []string{"outage-at", "outage", "lease", "timeout", "picture", "picture-at"} {
+	for _, name := range []string{"outage-at", "outage", "lease", "retry-max", "timeout", "picture", "picture-at"} {
 		// It fails only for a flag that does not exist.
 		_ = flags.MarkHidden(name)
 	}

@@ -21,7 +21,7 @@ func (f Frame) WriteSVG(w io.Writer, width, height int) error {
 	classes := [...]string{Plain: "", Dim: "dim", Strong: "strong", Good: "good", Warn: "warn", Bad: "bad", Accent: "accent"}
 	pictureWidth, pictureHeight := int(float64(width)*cellWidth)+2*margin, height*cellHeight+2*margin
 	var b strings.Builder
-	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" width="%d" height="%d" role="img" aria-labelledby="title">`+"\n",
+	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" xml:space="preserve" viewBox="0 0 %d %d" width="%d" height="%d" role="img" aria-labelledby="title">`+"\n",
 		pictureWidth, pictureHeight, pictureWidth, pictureHeight)
 	fmt.Fprintf(&b, "<title id=\"title\">redrive demo after %s: %s orders handled, the breaker %s, %s in the dead-letter queue</title>\n",
 		clock(f.Elapsed), thousands(f.Handled), f.Breaker, thousands(f.DeadLetters))

@@ -46,7 +46,7 @@ func inBubble(t *testing.T, cfg Config, h http.HandlerFunc, test func(*testing.T
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		p := &pipes{conns: make(chan net.Conn), closed: make(chan struct{})}
-		s := &http.Server{Handler: h} //nolint:gosec // No peer but the test.
+		s := &http.Server{Handler: h}
 		go func() { _ = s.Serve(p) }()
 		cfg.URL = "http://endpoint"
 		c := newClient(t, cfg)

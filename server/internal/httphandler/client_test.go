@@ -128,7 +128,6 @@ func TestConcurrencyIsBounded(t *testing.T) {
 func TestBrokenConnectionIsNotRepeated(t *testing.T) {
 	t.Parallel()
 	var served atomic.Int32
-	url := ""
 	s := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
 		if served.Add(1) == 1 {
@@ -139,8 +138,7 @@ func TestBrokenConnectionIsNotRepeated(t *testing.T) {
 			_ = conn.Close()
 		}
 	})
-	url = s.URL
-	c := newClient(t, Config{URL: url})
+	c := newClient(t, Config{URL: s.URL})
 	for _, headers := range [][]string{{}, {"X-Idempotency-Key", "k"}} {
 		served.Store(0)
 		r := Request{Body: []byte("b"), IdempotencyKey: "k", Headers: producer(headers...)}

@@ -38,7 +38,7 @@ func TestValidateListsEveryProblem(t *testing.T) {
 	}
 	err := cfg.Validate()
 	var got []string
-	for _, e := range err.(interface{ Unwrap() []error }).Unwrap() { //nolint:errorlint // The test is about the shape.
+	for _, e := range err.(interface{ Unwrap() []error }).Unwrap() {
 		got = append(got, e.Error())
 	}
 	require.Equal(t, []string{

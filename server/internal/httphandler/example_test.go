@@ -31,8 +31,7 @@ func ExampleClient_Handle() {
 	fmt.Println(err)
 	fmt.Println(failure.Classify(err).Category)
 
-	var status *httphandler.StatusError
-	if errors.As(err, &status) {
+	if status, ok := errors.AsType[*httphandler.StatusError](err); ok {
 		fmt.Println(status.Status)
 	}
 	// Output:

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
+	"maps"
 	"net/http"
 	"strings"
 	"unicode/utf8"
@@ -151,9 +152,7 @@ func addProducer(h http.Header, producer []broker.Header, limit int) {
 		limit -= size
 		sent[headerKey(p.Name)] = []string{string(p.Value)}
 	}
-	for name, values := range sent {
-		h[name] = values
-	}
+	maps.Copy(h, sent)
 	encoded, omitted := encodeLeftOver(rest, limit)
 	if encoded != "" {
 		h.Set(headerLeftOver, encoded)

@@ -24,21 +24,21 @@ import (
 
 var testNow = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
-func serve(t testing.TB, h http.HandlerFunc) *httptest.Server {
-	t.Helper()
+func serve(tb testing.TB, h http.HandlerFunc) *httptest.Server {
+	tb.Helper()
 	s := httptest.NewServer(h)
-	t.Cleanup(s.Close)
+	tb.Cleanup(s.Close)
 	return s
 }
 
-func newClient(t testing.TB, cfg Config) *Client {
-	t.Helper()
+func newClient(tb testing.TB, cfg Config) *Client {
+	tb.Helper()
 	if cfg.Now == nil {
 		cfg.Now = func() time.Time { return testNow }
 	}
 	c, err := New(cfg)
-	require.NoError(t, err)
-	t.Cleanup(c.Close)
+	require.NoError(tb, err)
+	tb.Cleanup(c.Close)
 	return c
 }
 

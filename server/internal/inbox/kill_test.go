@@ -80,7 +80,7 @@ func consume(dir, roundText string) error {
 		})
 	}
 	wg.Wait()
-	return errors.Join(append(problems, i.Close())...)
+	return errors.Join(errors.Join(problems...), i.Close())
 }
 
 // handle handles one message, unless it was handled or another worker has it, and
@@ -90,16 +90,16 @@ func handle(ctx context.Context, i *inbox.Inbox, say io.Writer, key string) erro
 	if err != nil || r.State != idempotency.Claimed {
 		return err
 	}
-	fmt.Fprintln(say, "claimed", key)
+	_, _ = fmt.Fprintln(say, "claimed", key)
 	ctx = idempotency.WithClaim(ctx, r.Claim)
 	if err := i.InTx(ctx, insert(ctx, key)); err != nil {
 		return err
 	}
-	fmt.Fprintln(say, "committed", key)
+	_, _ = fmt.Fprintln(say, "committed", key)
 	if err := i.Complete(ctx, r.Claim); err != nil {
 		return err
 	}
-	fmt.Fprintln(say, "completed", key)
+	_, _ = fmt.Fprintln(say, "completed", key)
 	return nil
 }
 
@@ -141,7 +141,7 @@ func TestKilledConsumer(t *testing.T) {
 // things. It reports whether the kill came before the consumer's own end.
 func runAndKill(t *testing.T, dir string, round, lines int) bool {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), os.Args[0]) //nolint:gosec // this test binary
+	cmd := exec.CommandContext(t.Context(), os.Args[0])
 	cmd.Env = append(os.Environ(), childDir+"="+dir, childRound+"="+strconv.Itoa(round))
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()

@@ -84,7 +84,7 @@ func ruleOf(sum [sha256.Size]byte) rule {
 		return overload
 	case 10, 11, 12, 13:
 		return conflict
-	case 14, 15:
+	case 14:
 		return throttle
 	case 16, 17, 18:
 		return reset

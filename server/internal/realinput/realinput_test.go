@@ -29,7 +29,7 @@ import (
 
 const (
 	// window is how many payloads may be on their way at once.
-	window = 64
+	window = 128
 	// late is how many payloads that the endpoint accepts are published one by one
 	// at the end: a message out of attempts waits until others have succeeded.
 	late = 40
