@@ -20,6 +20,11 @@ test: ## Test both modules
 .PHONY: test-full
 test-full: ## The same tests with large counts and the race detector (needs a C compiler)
 	REDRIVE_FULL=1 go test -race -timeout 90m work
+	cd torture && REDRIVE_FULL=1 go test -race -timeout 60m ./...
+
+.PHONY: torture
+torture: ## Kill 200 workers over 20,000 messages, and check that nothing is lost
+	cd torture && go run . -messages 20000 -kills 200
 
 .PHONY: lint
 lint: ## go vet and golangci-lint (built once, into the user's cache)

@@ -6,9 +6,6 @@ import (
 	"fmt"
 	"os"
 	"time"
-
-	"github.com/redrive-dev/redrive/broker"
-	"github.com/redrive-dev/redrive/torture/worker"
 )
 
 // Kills come this far apart.
@@ -21,26 +18,24 @@ const (
 // published.
 const publishedBy = 90
 
-// awaitQueue waits until a worker has made the queue.
+// awaitQueue waits until a worker has made the queue. While it is being made any
+// answer of the broker is possible.
 func (r *run) awaitQueue(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	again := time.NewTicker(50 * time.Millisecond)
 	defer again.Stop()
 	for {
-		_, err := r.broker.Stats(ctx, worker.Source)
+		_, err := left(ctx, r.broker)
 		if err == nil {
 			return nil
-		}
-		if !errors.Is(err, broker.ErrUnroutable) {
-			return fmt.Errorf("wait for the queue: %w", err)
 		}
 		if err := r.crew.hire(); err != nil {
 			return err
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("no worker made the queue: %w; their last words: %s", context.Cause(ctx), r.crew.lastWords())
+			return fmt.Errorf("no worker made the queues: %w; their last words: %s", err, r.crew.lastWords())
 		case <-again.C:
 		}
 	}
