@@ -190,7 +190,7 @@ func (a *Account) collect(b Books) map[uint64]*ledgerLine {
 
 // place books one order.
 func (a *Account) place(id uint64, l *ledgerLine, b Books) {
-	a.Duplicates += max(0, l.effects-1)
+	a.Duplicates += max(0, l.effects-1) + max(0, l.letters-1)
 	if l.retried {
 		a.Retried++
 	}
