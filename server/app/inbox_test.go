@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -13,6 +15,7 @@ import (
 
 // rows are the keys that a fake inbox would delete.
 type rows struct {
+	mu    sync.Mutex // guards left and calls
 	left  int64
 	calls []time.Duration
 	begin time.Time
@@ -21,6 +24,8 @@ type rows struct {
 }
 
 func (r *rows) Purge(_ context.Context, limit int) (int64, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	r.calls = append(r.calls, time.Since(r.begin))
 	n := min(r.left, int64(limit))
 	r.left -= n
@@ -28,6 +33,13 @@ func (r *rows) Purge(_ context.Context, limit int) (int64, error) {
 		return n, errors.New("locked")
 	}
 	return n, nil
+}
+
+// seen returns when the calls came.
+func (r *rows) seen() []time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.calls)
 }
 
 func TestPurge(t *testing.T) {
@@ -38,14 +50,14 @@ func TestPurge(t *testing.T) {
 		done := make(chan struct{})
 		go func() { defer close(done); purge(ctx, r, slog.New(slog.DiscardHandler)) }()
 		synctest.Wait()
-		require.Equal(t, []time.Duration{0, 0, 0}, r.calls, "at once, until nothing is left")
+		require.Equal(t, []time.Duration{0, 0, 0}, r.seen(), "at once, until nothing is left")
 		timer := time.NewTimer(purgeEvery)
 		<-timer.C
 		synctest.Wait()
 		timer.Reset(purgeEvery)
 		<-timer.C
 		synctest.Wait()
-		require.Equal(t, []time.Duration{0, 0, 0, purgeEvery, 2 * purgeEvery}, r.calls, "an error is tried again")
+		require.Equal(t, []time.Duration{0, 0, 0, purgeEvery, 2 * purgeEvery}, r.seen(), "an error is tried again")
 		cancel()
 		<-done
 	})
