@@ -64,8 +64,19 @@ func Dependency(ctx context.Context, name string, call func(ctx context.Context)
 		return err
 	}
 	now := time.Now()
-	b.Report(now, permit, breaker.Failure)
 	failed := &DependencyError{Name: name, Err: err}
+	if f.Throttled {
+		// The dependency asked for less traffic, and only those who call it wait.
+		wait := min(f.RetryAfter, w.cfg.Policy.Retry.RetryAfterMax)
+		if wait <= 0 {
+			wait = w.cfg.Dependency.WithDefaults().Recovery
+		}
+		b.Report(now, permit, breaker.Ignored)
+		b.Trip(now, now.Add(wait))
+		failed.Until = b.Next(now)
+		return failure.Local(failed)
+	}
+	b.Report(now, permit, breaker.Failure)
 	if b.State(now) != breaker.Closed {
 		failed.Until = b.Next(now)
 	}

@@ -15,16 +15,18 @@ import (
 // flight is a delivery in this worker: the machine's item, and what the
 // goroutines need beside it.
 type flight struct {
-	item    engine.Item
-	once    sync.Once
-	msg     Message
-	digest  string // of the body, empty until somebody needs it
-	read    string // the incarnation that was read, likewise
-	foreign []byte // an envelope that belongs to another message
-	mu      sync.Mutex
-	cancel  context.CancelCauseFunc
-	cause   error          // of a cancel that came before there was something to cancel
-	outcome broker.Outcome // of the move under way, kept so that a repeat is the same
+	item     engine.Item
+	once     sync.Once
+	msg      Message
+	digest   string // of the body, empty until somebody needs it
+	read     string // the incarnation that was read, likewise
+	foreign  []byte // an envelope that belongs to another message
+	mu       sync.Mutex
+	cancel   context.CancelCauseFunc
+	run      int
+	cause    error // of the newest cancel, which may come before its run has begun
+	causeRun int
+	outcome  broker.Outcome // of the move under way, kept so that a repeat is the same
 }
 
 func flightOf(it *engine.Item) *flight {
@@ -32,26 +34,41 @@ func flightOf(it *engine.Item) *flight {
 	return f
 }
 
-// begin keeps the cancel function of the handler that is about to run.
-func (f *flight) begin(cancel context.CancelCauseFunc) {
+// begin keeps the cancel function of a run that is about to start.
+func (f *flight) begin(run int, cancel context.CancelCauseFunc) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.cancel = cancel
-	if f.cause != nil {
+	f.run, f.cancel = run, cancel
+	if f.cause != nil && f.causeRun == run {
 		cancel(f.cause)
 	}
 }
 
-// abort cancels the handler.
-func (f *flight) abort(cause error) {
+// abort cancels a run of the handler, also one that is only about to start. A run
+// that has given way to another is left alone.
+func (f *flight) abort(run int, cause error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.cause == nil {
-		f.cause = cause
+	if run < f.run {
+		return
 	}
-	if f.cancel != nil {
+	f.cause, f.causeRun = cause, run
+	if run == f.run && f.cancel != nil {
 		f.cancel(cause)
 	}
+}
+
+// move returns the outcome of the move under way, nil if there is none.
+func (f *flight) move() broker.Outcome {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.outcome
+}
+
+func (f *flight) setMove(o broker.Outcome) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.outcome = o
 }
 
 // event is a call into the machine.
@@ -100,7 +117,7 @@ func (w *Worker) execute(now time.Time, own *engine.Item, actions []engine.Actio
 		case engine.Run:
 			w.startRun(a.Item)
 		case engine.Cancel:
-			flightOf(a.Item).abort(a.Err)
+			flightOf(a.Item).abort(a.Run, a.Err)
 		case engine.Settle:
 			if a.Item == own && last.Kind == 0 {
 				last = *a
@@ -157,8 +174,16 @@ func (w *Worker) startRun(it *engine.Item) {
 }
 
 func (w *Worker) runner(it *engine.Item) {
+	running := true
+	defer func() {
+		if running { // the handler ended its goroutine
+			w.rest()
+		}
+	}()
 	for {
+		running = true
 		w.run(it)
+		running = false
 		w.rest()
 		select {
 		case it = <-w.runs:
@@ -229,7 +254,9 @@ func (w *Worker) tickLoop(stop <-chan struct{}) {
 		w.armed = due
 		w.mu.Unlock()
 		if !due.IsZero() && !time.Now().Before(due) {
+			w.busy.Add(1)
 			w.step(nil, w.machine.Tick)
+			w.rest()
 			w.mu.Lock()
 			due = w.machine.Next()
 			w.armed = due

@@ -20,14 +20,26 @@ func (w *Worker) run(it *engine.Item) {
 	f := flightOf(it)
 	inner, cancel := context.WithCancelCause(w.work.ctx)
 	defer cancel(nil)
-	f.begin(cancel)
+	f.begin(it.Run(), cancel)
 	ctx := &handlerContext{Context: inner, worker: w, deadline: time.Now().Add(w.cfg.Policy.HandlerTimeout)}
+	ended := false
+	defer func() {
+		if !ended {
+			res := w.result(ctx, failure.NewPanic("the handler ended its goroutine", debug.Stack()))
+			w.finished(it, f, &res)
+		}
+	}()
 	res := w.attempt(ctx, f)
+	ended = true
+	w.finished(it, f, &res)
+}
+
+func (w *Worker) finished(it *engine.Item, f *flight, res *engine.Result) {
 	if res.Fact == decision.Failed || res.Fact == decision.DependencyOpen {
-		it.Env.Key = w.key(f)
+		res.Key = w.key(f)
 	}
 	w.step(it, func(now time.Time, out []engine.Action) []engine.Action {
-		return w.machine.Finished(now, it, &res, out)
+		return w.machine.Finished(now, it, res, out)
 	})
 }
 
@@ -42,7 +54,7 @@ func (w *Worker) attempt(ctx *handlerContext, f *flight) engine.Result {
 	if w.cfg.Inbox == nil {
 		return w.result(ctx, w.handle(ctx, m))
 	}
-	res, err := w.cfg.Inbox.Claim(ctx, m.IdempotencyKey, w.scope, w.digest(f), w.cfg.InboxLease)
+	res, err := w.claim(ctx, m.IdempotencyKey, w.digest(f))
 	if err != nil {
 		if interrupted(ctx) {
 			return engine.Result{Fact: decision.Interrupted}
@@ -64,6 +76,12 @@ func (w *Worker) attempt(ctx *handlerContext, f *flight) engine.Result {
 	}
 	w.releaseClaim(res.Claim)
 	return w.result(ctx, herr)
+}
+
+func (w *Worker) claim(ctx context.Context, key, digest string) (idempotency.Result, error) {
+	ctx, cancel := context.WithTimeout(ctx, w.cfg.SettleTimeout)
+	defer cancel()
+	return w.cfg.Inbox.Claim(ctx, key, w.scope, digest, w.cfg.InboxLease)
 }
 
 // complete records the effect. When the inbox cannot be told, the message must
@@ -93,13 +111,17 @@ func (w *Worker) releaseClaim(c idempotency.Claim) {
 	}
 }
 
-// handle calls the handler and makes an error of a panic.
+// handle calls the handler, unless its time is over already, and makes an error
+// of a panic.
 func (w *Worker) handle(ctx context.Context, m *Message) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			err = failure.NewPanic(v, debug.Stack())
 		}
 	}()
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	return w.handler(ctx, m)
 }
 
@@ -199,6 +221,8 @@ func (w *Worker) key(f *flight) string {
 }
 
 func (w *Worker) digest(f *flight) string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	if f.digest == "" {
 		f.digest = envelope.Digest(f.item.Delivery.Msg().Body)
 	}

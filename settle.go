@@ -35,8 +35,9 @@ func (w *Worker) move(a *engine.Action) error {
 		return err
 	case action == decision.Release:
 		mark := a.Mark
-		if a.Pending {
-			mark.Pending = pendingOf(f.outcome)
+		// A move that was noted in an earlier delivery is in the mark already.
+		if p := pendingOf(f.move()); a.Pending && w.caps.Marks && p != nil {
+			mark.Pending = p
 		}
 		_, err := a.Item.Delivery.Settle(ctx, broker.Release{After: a.Verdict.After, Mark: mark})
 		return err
@@ -58,21 +59,23 @@ func (w *Worker) moveCopy(ctx context.Context, it *engine.Item, v decision.Verdi
 		limit = envelope.DefaultLimit
 	}
 	for {
-		if f.outcome == nil {
-			o, err := w.outcome(it, v, limit)
+		o := f.move()
+		if o == nil {
+			made, err := w.outcome(it, v, limit)
 			if err != nil {
 				return err
 			}
-			f.outcome = o
+			o = made
+			f.setMove(o)
 		}
-		_, err := it.Delivery.Settle(ctx, f.outcome)
+		_, err := it.Delivery.Settle(ctx, o)
 		tooLarge := (*broker.TooLargeError)(nil)
 		if !errors.As(err, &tooLarge) || limit <= envelope.MinLimit {
 			return err
 		}
-		used := len(pendingOf(f.outcome).Envelope)
+		used := len(pendingOf(o).Envelope)
 		limit = max(envelope.MinLimit, min(limit, used)-max(1, tooLarge.Size-tooLarge.Limit))
-		f.outcome = nil
+		f.setMove(nil)
 	}
 }
 
@@ -146,7 +149,7 @@ func randomID() string {
 func (w *Worker) mark(a *engine.Action) {
 	it, mark := a.Item, a.Mark
 	if a.Pending {
-		mark.Pending = pendingOf(flightOf(it).outcome)
+		mark.Pending = pendingOf(flightOf(it).move())
 		if mark.Pending == nil {
 			return
 		}

@@ -239,8 +239,8 @@ func (w *Worker) Run(ctx context.Context) error {
 	defer w.running.Store(false)
 	base := context.WithoutCancel(ctx)
 	w.fetch, w.work, w.settle = newLifetime(base), newLifetime(base), newLifetime(base)
-	defer w.settle.cancel(nil)
-	defer w.work.cancel(nil)
+	defer w.settle.cancel(engine.ErrShutdown)
+	defer w.work.cancel(engine.ErrShutdown)
 
 	fetching := make(chan struct{})
 	go func() { //nolint:contextcheck // the worker has lifetimes of its own

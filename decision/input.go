@@ -71,6 +71,9 @@ type Input struct {
 	// keep it: the policy's, cut to what the broker allows.
 	Since   time.Time
 	HoldMax time.Duration
+	// Started is when this worker began to watch its messages: what it has not seen
+	// is no proof that nothing happened.
+	Started time.Time
 	// Until is the end of somebody else's claim for InboxBusy, and the recovery of
 	// the dependency for DependencyOpen.
 	Until time.Time

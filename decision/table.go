@@ -105,7 +105,7 @@ var table = []row{ //nolint:gochecknoglobals // the rules, never written to
 	{RowInboxDone, fact(InboxDone), always(Verdict{Action: Settle, Duplicate: true})},
 	{RowInboxConflict, fact(InboxConflict), always(Verdict{Action: DeadLetter, Category: failure.Business, Reason: envelope.ReasonKeyConflict})},
 	{RowInboxBusy, fact(InboxBusy), func(in *Input) Verdict {
-		return Verdict{Action: Release, After: max(0, in.Until.Sub(in.Now))}
+		return Verdict{Action: Release, After: max(busyPause, in.Until.Sub(in.Now))}
 	}},
 	{RowInboxGiveBack, func(in *Input) bool { return in.Fact == InboxUnreachable && heldTooLong(in) }, always(Verdict{Action: Release})},
 	{RowInboxUnreachable, fact(InboxUnreachable), func(in *Input) Verdict {
@@ -182,8 +182,15 @@ func expired(in *Input) bool { return !in.ExpiresAt.IsZero() && !in.Now.Before(i
 // other message failed: there is no outage to wait for.
 func lone(in *Input) bool {
 	return in.usedUp() && !in.History.Exhausted.IsZero() &&
-		in.Now.Sub(in.History.Exhausted) >= in.Policy.LoneHold &&
+		in.Now.Sub(later(in.History.Exhausted, in.Started)) >= in.Policy.LoneHold &&
 		!in.Peers.LastFailure.After(in.History.Exhausted)
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 func permanent(in *Input) Verdict {
@@ -244,6 +251,10 @@ func unclear(in *Input) Verdict {
 func stay(a Action) func(*Input) Verdict {
 	return func(in *Input) Verdict { return Verdict{Action: a, At: in.Now.Add(backoff(in.Moves))} }
 }
+
+// busyPause is the shortest wait for somebody else's claim: clocks differ, and a
+// claim that looks over may not be.
+const busyPause = time.Second
 
 // newerPause is how long a message is left to newer workers before this one may
 // see it again.

@@ -40,9 +40,10 @@ func TestNoConfirmationIsAnUnknownOutcome(t *testing.T) {
 	if _, err := r.publish(t.Context(), &nats.Msg{Subject: "silent"}); !errors.Is(err, broker.ErrUnknown) {
 		t.Errorf("no answer in time: %v, want ErrUnknown", err)
 	}
+	_, patient := silent(t, time.Minute)
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 	defer cancel()
-	if _, err := r.publish(ctx, &nats.Msg{Subject: "silent"}); !errors.Is(err, broker.ErrUnknown) || !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := patient.publish(ctx, &nats.Msg{Subject: "silent"}); !errors.Is(err, broker.ErrUnknown) || !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("no answer until the context ended: %v, want ErrUnknown and why", err)
 	}
 	if _, err := r.publish(t.Context(), &nats.Msg{Subject: "nobody"}); !errors.Is(err, broker.ErrUnroutable) || errors.Is(err, broker.ErrUnknown) {

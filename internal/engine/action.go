@@ -62,7 +62,9 @@ type Action struct {
 	Kind  ActionKind
 	Event EventKind
 	Item  *Item
-	Max   int
+	// Run is the run of Item that a Cancel is meant for.
+	Run int
+	Max int
 	// Duration is the lease of an Extend, and how long the handler ran for
 	// EventHandled and EventFailed.
 	Duration time.Duration

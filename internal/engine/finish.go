@@ -25,6 +25,9 @@ func (m *Machine) Finished(now time.Time, it *Item, res *Result, out []Action) [
 		return out
 	}
 	m.leaveSlot(it)
+	if res.Key != "" {
+		it.Env.Key = res.Key
+	}
 	if it.lost && res.Fact != decision.Handled && res.Fact != decision.InboxDone {
 		// Somebody else may have the message: a copy made now would be a second one.
 		m.breaker.Report(now, it.permit, breaker.Ignored)

@@ -194,6 +194,7 @@ func (m *Machine) Marked(now time.Time, it *Item, err error, out []Action) []Act
 // start runs the handler of an item that has a permit.
 func (m *Machine) start(now time.Time, it *Item, out []Action) []Action {
 	it.state = stateRunning
+	it.run++
 	it.started = now
 	it.timedOut = false
 	it.deadline = now.Add(m.cfg.Policy.HandlerTimeout)

@@ -26,6 +26,7 @@ type Item struct {
 	// Data is the driver's own.
 	Data any
 
+	run        int // number of the newest run of the handler
 	state      state
 	since      time.Time // received
 	started    time.Time // handler started
@@ -43,6 +44,10 @@ type Item struct {
 
 // Attempt is the number of the run that is about to start or going on, from 1.
 func (it *Item) Attempt() int { return it.Env.Count + 1 }
+
+// Run is the number of the newest run of the handler in this worker, from 1. It
+// tells a Cancel that comes too late from one that is meant for this run.
+func (it *Item) Run() int { return it.run }
 
 // suspect reports whether the item must run alone.
 func (it *Item) suspect(m *Machine) bool {
@@ -71,6 +76,8 @@ type Result struct {
 	Signature string
 	// Until is the end of another claim, or the recovery of a dependency.
 	Until time.Time
+	// Key is the message's idempotency key, set with a failure.
+	Key string
 	// Err is why the inbox could not be reached.
 	Err error
 }

@@ -74,6 +74,7 @@ type Machine struct {
 	lastState    breaker.State
 	stuckTold    bool
 
+	started     time.Time
 	lastSuccess time.Time
 	lastFailed  [2]failed
 
@@ -115,7 +116,10 @@ func New(c Config) (*Machine, error) {
 }
 
 // Start asks for the first messages.
-func (m *Machine) Start(now time.Time, out []Action) []Action { return m.settleDown(now, out) }
+func (m *Machine) Start(now time.Time, out []Action) []Action {
+	m.started = now
+	return m.settleDown(now, out)
+}
 
 // Next is when Tick must be called, the zero time if there is nothing to wait
 // for.
@@ -149,7 +153,7 @@ func (m *Machine) facts(it *Item, fact decision.Fact, now time.Time) *decision.I
 		Deliveries: it.Deliveries, Marks: m.cfg.Caps.Marks, ExpiresAt: it.ExpiresAt,
 		Breaker: decision.Breaker{State: st, Admits: true},
 		Since:   it.since, HoldMax: m.holdMax, Moves: it.moves,
-		Now: now, Rand: m.rand,
+		Started: m.started, Now: now, Rand: m.rand,
 	}
 	if st != breaker.Closed {
 		in.Breaker.Next = m.breaker.Next(now)

@@ -44,7 +44,7 @@ func (m *Machine) tickItem(now time.Time, it *Item, out []Action) []Action {
 			m.wake(it.deadline)
 			return append(out,
 				Action{Kind: Notify, Event: EventTimeout, Item: it},
-				Action{Kind: Cancel, Item: it, Err: ErrTimeout})
+				Action{Kind: Cancel, Item: it, Run: it.run, Err: ErrTimeout})
 		}
 		return m.abandon(now, it, out)
 	case it.state == stateStaying:
@@ -68,7 +68,7 @@ func (m *Machine) abandon(now time.Time, it *Item, out []Action) []Action {
 	// the old one abandoned.
 	heir := &Item{
 		Delivery: it.Delivery, Deliveries: it.Deliveries, ExpiresAt: it.ExpiresAt, Env: it.Env, Data: it.Data,
-		since: it.since, started: it.started, extendAt: it.extendAt, permit: it.permit, lost: it.lost,
+		since: it.since, started: it.started, extendAt: it.extendAt, permit: it.permit, lost: it.lost, run: it.run,
 	}
 	m.all.remove(ghost)
 	ghost.state = stateAbandoned
@@ -125,7 +125,7 @@ func (m *Machine) Extended(now time.Time, it *Item, lost bool, out []Action) []A
 	// What is moved or marked finds out at its end.
 	switch {
 	case it.state == stateRunning:
-		out = append(out, Action{Kind: Cancel, Item: it, Err: broker.ErrLeaseLost})
+		out = append(out, Action{Kind: Cancel, Item: it, Run: it.run, Err: broker.ErrLeaseLost})
 	case it.state == stateWaiting:
 		is := func(other *Item) bool { return other == it }
 		m.waiting.filter(is)
@@ -164,7 +164,7 @@ func (m *Machine) Stop(now time.Time, out []Action) []Action {
 func (m *Machine) Abort(_ time.Time, out []Action) []Action {
 	for it := m.all.head; it != nil; it = it.next {
 		if it.state == stateRunning {
-			out = append(out, Action{Kind: Cancel, Item: it, Err: ErrShutdown})
+			out = append(out, Action{Kind: Cancel, Item: it, Run: it.run, Err: ErrShutdown})
 		}
 	}
 	return out

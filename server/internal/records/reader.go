@@ -177,6 +177,7 @@ func (r *Reader) elements(in *bufio.Reader) func() (Record, error) {
 	mark := skipMark(in)
 	meter := &meter{in: in, allowed: MaxRecord}
 	decoder := json.NewDecoder(meter)
+	decoder.UseNumber() // a number of any size is text here
 	open := false
 	broken := func(err error) error {
 		var syntaxError *json.SyntaxError
