@@ -60,7 +60,7 @@ func (r *rig) harness() brokertest.Harness {
 			r.conns[b].Close()
 		},
 		PublishRaw: r.publishRaw,
-		Lease:      400 * time.Millisecond,
+		Lease:      1200 * time.Millisecond,
 		Hostile: []broker.Header{
 			{Name: "Nats-Msg-Id", Value: []byte("a producer's id")},
 			{Name: "Nats-Sequence", Value: []byte("999999")},
