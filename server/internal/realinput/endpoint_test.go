@@ -14,8 +14,9 @@ import (
 )
 
 const (
-	// attempts is how many attempts a message has.
-	attempts = 5
+	// attempts is how many attempts a message has: two that its rule takes, five
+	// that an outage may take before the breaker opens, and one that succeeds.
+	attempts = 8
 	// outage is how long the endpoint answers everything with 404, as after a
 	// deployment that went wrong. It is longer than all attempts of a message take.
 	outage = 3 * time.Second
@@ -29,7 +30,8 @@ const (
 type endpoint struct {
 	payloads map[string]*payload // by delivery id
 	// kill ends the worker of a life, unless it is dead already, and returns when
-	// the next one is started.
+	// the next one is started. It happens while a request waits for its answer: then
+	// nothing else can be running alone, and the request says what was hit.
 	kill func(life string) bool
 
 	mu       sync.Mutex
@@ -68,9 +70,11 @@ type answer struct {
 	header [2]string
 	reset  bool
 	outage bool
-	before bool          // kill instead of answering
-	after  bool          // kill once answered
-	wait   time.Duration // between the answer and the kill
+	// kill ends the worker instead of answering, after a wait in which others are
+	// answered. planned is the visit that a kill of the plan hits.
+	kill    bool
+	wait    time.Duration
+	planned *visit
 }
 
 func (e *endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -81,26 +85,29 @@ func (e *endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	life := r.Header.Get(headerLife)
 	a := e.decide(r, body, life)
-	if a.before {
-		e.kill(life)
+	switch {
+	case a.kill:
+		<-time.NewTimer(a.wait).C
+		if e.kill(life) && a.planned != nil {
+			e.killed(a.planned)
+		}
 		return
-	}
-	if a.reset {
+	case a.reset:
 		hangUp(w)
 		return
-	}
-	if a.header[0] != "" {
+	case a.header[0] != "":
 		w.Header().Set(a.header[0], a.header[1])
 	}
-	text := strconv.Itoa(a.status)
-	w.Header().Set("Content-Length", strconv.Itoa(len(text)))
 	w.WriteHeader(a.status)
-	_, _ = io.WriteString(w, text)
-	if a.after {
-		_ = http.NewResponseController(w).Flush()
-		<-time.NewTimer(a.wait).C
-		e.kill(life)
-	}
+}
+
+// killed strikes a kill off the plan.
+func (e *endpoint) killed(v *visit) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.plan = e.plan[1:]
+	e.kills++
+	v.struck++
 }
 
 // hangUp resets the connection.
@@ -132,22 +139,13 @@ func (e *endpoint) decide(r *http.Request, body []byte, life string) answer {
 	e.check(r, body, p, v)
 	v.requests++
 	e.arrivals++
-	a := e.byRule(p, v)
-	if p.rule != deadly && len(e.plan) > 0 && e.arrivals >= e.plan[0] && v.struck < strikes {
-		e.plan = e.plan[1:]
-		e.kills++
-		v.struck++
-		switch e.kills % 3 {
-		case 0:
-			return answer{before: true}
-		case 1:
-			a.after = true
-		case 2:
-			a.after, a.wait = true, time.Duration(e.rng.IntN(8000))*time.Microsecond
-		}
+	now := time.Now()
+	if e.due(p, v, now) {
+		return answer{kill: true, wait: time.Duration(e.rng.IntN(8000)) * time.Microsecond, planned: v}
 	}
+	a := e.byRule(p, v, now)
 	switch {
-	case a.before:
+	case a.kill:
 	case a.outage:
 		// The payload's own failures are not used up by those of everybody.
 		v.rejected++
@@ -159,6 +157,14 @@ func (e *endpoint) decide(r *http.Request, body []byte, life string) answer {
 		v.lives = append(v.lives, life)
 	}
 	return a
+}
+
+// due reports whether the plan wants a kill now. A worker that is started near
+// the end of the outage would learn of it only by what it fails, so there is none
+// in its second half.
+func (e *endpoint) due(p *payload, v *visit, now time.Time) bool {
+	late := now.Before(e.failUntil) && e.failUntil.Sub(now) < outage/2
+	return p.rule != deadly && len(e.plan) > 0 && e.arrivals >= e.plan[0] && v.struck < strikes && !late
 }
 
 // check compares a request with what was published.
@@ -186,18 +192,16 @@ func (e *endpoint) check(r *http.Request, body []byte, p *payload, v *visit) {
 }
 
 // byRule is how the endpoint treats a payload when nothing else happens.
-func (e *endpoint) byRule(p *payload, v *visit) answer {
-	if p.rule == deadly {
-		return answer{before: true}
-	}
+func (e *endpoint) byRule(p *payload, v *visit, now time.Time) answer {
 	if e.failUntil.IsZero() && e.arrivals >= e.failAt {
-		e.failUntil = time.Now().Add(outage)
+		e.failUntil = now.Add(outage)
 	}
-	if time.Now().Before(e.failUntil) {
+	if now.Before(e.failUntil) {
 		e.failed++
 		return answer{status: http.StatusNotFound, outage: true}
 	}
-	again := v.failures < p.times
+	// One attempt is left to succeed.
+	again := v.failures < p.times && v.rejected < attempts-1
 	switch p.rule {
 	case overload:
 		if again {
@@ -227,7 +231,9 @@ func (e *endpoint) byRule(p *payload, v *visit) answer {
 		return answer{status: http.StatusUnprocessableEntity, header: [2]string{"Redrive-Category", "integration"}}
 	case setAside:
 		return answer{status: http.StatusBadRequest, header: [2]string{"Redrive-Category", "quarantine"}}
-	case accept, deadly, refused:
+	case deadly:
+		return answer{kill: true}
+	case accept, refused:
 	}
 	return answer{status: http.StatusOK}
 }
