@@ -134,8 +134,10 @@ func beWorker(ctx context.Context, r role) error {
 // policy is the default one, with shorter waits: the test has seconds.
 func policy() redrive.Policy {
 	return redrive.Policy{
-		Retry:   retry.Policy{Attempts: attempts, Strategy: retry.Strategy{Base: 20 * time.Millisecond, Max: 400 * time.Millisecond}},
-		Breaker: breaker.Config{Recovery: 100 * time.Millisecond, RecoveryMax: 500 * time.Millisecond},
+		Retry: retry.Policy{Attempts: attempts, Strategy: retry.Strategy{Base: 20 * time.Millisecond, Max: 400 * time.Millisecond}},
+		// A message that is out of attempts while a probe runs is due when that probe
+		// is given up, so this wait is shorter too.
+		Breaker: breaker.Config{Recovery: 100 * time.Millisecond, RecoveryMax: 500 * time.Millisecond, ProbeTimeout: 5 * time.Second},
 	}
 }
 

@@ -115,6 +115,14 @@ type payload struct {
 	times int
 }
 
+// String says which payload it is.
+func (p *payload) String() string {
+	if p == nil {
+		return "an unknown payload"
+	}
+	return fmt.Sprintf("%s of %s (%s)", p.delivery, p.event, p.rule)
+}
+
 // newPayload gives an example the headers that GitHub sends.
 func newPayload(e example, number int) *payload {
 	p := &payload{example: e, sum: sha256.Sum256(e.body)}

@@ -30,9 +30,11 @@ import (
 const (
 	// window is how many payloads may be on their way at once.
 	window = 128
-	// late is how many payloads that the endpoint accepts are published one by one
-	// at the end: a message out of attempts waits until others have succeeded.
-	late = 40
+	// company is how many payloads that the endpoint accepts are published again at
+	// a time while the last messages are on their way, and rounds how often at most:
+	// a message out of attempts waits until others have succeeded.
+	company = 4
+	rounds  = 100
 	// patience is how long nothing may end before the test takes the rest for lost.
 	patience = 30 * time.Second
 )
@@ -59,6 +61,7 @@ func TestEveryPayloadEndsWhereItsRuleSays(t *testing.T) {
 
 	r.start(ctx, t, file)
 	r.publish(ctx, t)
+	r.accompany(ctx, t)
 	r.settle(ctx, t)
 	stop, cancelStop := context.WithTimeout(ctx, 20*time.Second)
 	defer cancelStop()
@@ -133,43 +136,63 @@ func (r *run) start(ctx context.Context, t *testing.T, schemaFile string) {
 }
 
 // publish publishes the payloads in a mixed order, no more at once than the
-// window, and those that come late when nothing else is to be expected.
+// window.
 func (r *run) publish(ctx context.Context, t *testing.T) {
 	t.Helper()
 	order := slices.Clone(r.payloads)
 	shuffle := rand.New(rand.NewPCG(3, 4))
 	shuffle.Shuffle(len(order), func(i, k int) { order[i], order[k] = order[k], order[i] })
-	var first, last []*payload
-	for _, p := range order {
-		if p.rule == accept && len(last) < late {
-			last = append(last, p)
-		} else {
-			first = append(first, p)
+	r.plan(order)
+	for len(order) > 0 {
+		r.wait(ctx, t, func() bool { return r.outstanding(ctx, t) < window })
+		n := min(len(order), window/2)
+		r.send(ctx, t, order[:n])
+		order = order[n:]
+	}
+}
+
+// accompany goes on with healthy traffic, as a queue in use has it, until the
+// kills are done and nothing is on its way any more.
+func (r *run) accompany(ctx context.Context, t *testing.T) {
+	t.Helper()
+	var healthy []*payload
+	for _, p := range r.payloads {
+		if p.rule == accept {
+			healthy = append(healthy, p)
 		}
 	}
-	r.plan(first)
-	for len(first) > 0 {
-		r.wait(ctx, t, func() bool { return r.outstanding(ctx, t) < window })
-		n := min(len(first), window/2)
-		r.send(ctx, t, first[:n])
-		first = first[n:]
-	}
-	r.wait(ctx, t, func() bool {
+	done := func() bool {
 		_, left := r.endpoint.progress()
-		return left == 0 && r.depth(ctx, t, r.names.Quarantine(failure.Crash)) > 0
-	})
-	for _, p := range last {
-		r.send(ctx, t, []*payload{p})
-		next := time.Now().Add(200 * time.Millisecond)
-		r.wait(ctx, t, func() bool { return r.idle(ctx, t) || time.Now().After(next) })
+		return left == 0 && r.depth(ctx, t, r.names.Quarantine(failure.Crash)) > 0 && r.idle(ctx, t)
 	}
+	for round := 0; round < rounds && !done(); round++ {
+		var batch []*payload
+		for i := range company {
+			again := healthy[(round*company+i)%len(healthy)]
+			batch = append(batch, newPayload(example{"again", again.event, again.body}, len(r.payloads)+i))
+		}
+		r.add(batch)
+		r.send(ctx, t, batch)
+		next := time.Now().Add(300 * time.Millisecond)
+		r.wait(ctx, t, func() bool { return time.Now().After(next) || done() })
+	}
+}
+
+// add makes further payloads known to the endpoint.
+func (r *run) add(batch []*payload) {
+	r.endpoint.mu.Lock()
+	defer r.endpoint.mu.Unlock()
+	for _, p := range batch {
+		r.byDelivery[p.delivery] = p
+	}
+	r.payloads = append(r.payloads, batch...)
 }
 
 // plan spreads the kills over the requests that the payloads cause at least, and
 // puts the outage in the middle.
-func (r *run) plan(first []*payload) {
+func (r *run) plan(order []*payload) {
 	least := 0
-	for _, p := range first {
+	for _, p := range order {
 		if p.rule != refused {
 			least++
 		}
@@ -288,10 +311,14 @@ func (r *run) account(ctx context.Context, t *testing.T) {
 	}
 	for _, p := range r.payloads {
 		if fault := misplaced(p.rule, found[p.delivery]); fault != "" && r.published[p] {
-			problems = append(problems, fmt.Sprintf("%s of %s (%s): %s", p.delivery, p.event, p.rule, fault))
+			problems = append(problems, fmt.Sprintf("%s: %s", p, fault))
 		}
 	}
 	for _, queue := range []string{source, r.names.Retry} {
+		for _, left := range r.letters(ctx, t, queue) {
+			p, e, _ := r.read(left)
+			problems = append(problems, fmt.Sprintf("%s still holds %s: %+v", queue, p, e))
+		}
 		if n := r.depth(ctx, t, queue); n != 0 {
 			problems = append(problems, fmt.Sprintf("%d messages are left in %s", n, queue))
 		}
@@ -316,7 +343,7 @@ type ending struct {
 // misplaced says what is wrong with the endings of one payload, if anything.
 func misplaced(r rule, found []ending) string {
 	if len(found) == 0 {
-		return "is lost"
+		return "did not end anywhere"
 	}
 	for i, end := range found {
 		if !slices.Contains(r.places(), end.place) {
