@@ -350,7 +350,7 @@ func misplaced(r rule, found []ending) string {
 			return fmt.Sprintf("is in %q and belongs into %q", end.place, r.places())
 		}
 		for _, other := range found[:i] {
-			if !forked(end.envelope, other.envelope) {
+			if !forked(other, end) {
 				return fmt.Sprintf("is in %q and again in %q, and no killed worker explains that:\n%+v\n%+v", other.place, end.place, other.envelope, end.envelope)
 			}
 		}
@@ -361,18 +361,24 @@ func misplaced(r rule, found []ending) string {
 // forked reports whether two letters are those of a message that was repeated
 // because its worker died between the two halves of a move: the copy for a retry
 // was stored, and the original was not settled. Then they have one history up to
-// the attempt of the worker that died, and go on with those of others.
-func forked(a, b envelope.Envelope) bool {
-	if a.PublishID == b.PublishID || a.Incarnation == b.Incarnation {
+// the attempt of the worker that died, and go on with those of others. A publish
+// id is stored once in a queue, so two letters in one queue have two ids.
+func forked(a, b ending) bool {
+	if a.place == b.place && sameMove(a, b) {
 		return false
 	}
-	for i := range min(len(a.Attempts), len(b.Attempts)) {
-		if gocmp.Equal(a.Attempts[i], b.Attempts[i]) {
-			continue
+	x, y := a.envelope.Attempts, b.envelope.Attempts
+	for i := range min(len(x), len(y)) {
+		if !gocmp.Equal(x[i], y[i]) {
+			return x[i].Worker != y[i].Worker
 		}
-		return a.Attempts[i].Worker != b.Attempts[i].Worker
 	}
 	return false
+}
+
+// sameMove reports whether two letters claim to be one.
+func sameMove(a, b ending) bool {
+	return a.envelope.PublishID == b.envelope.PublishID || a.envelope.Incarnation == b.envelope.Incarnation
 }
 
 // letters reads a whole queue.
@@ -435,7 +441,7 @@ func (r *run) keys() (problems []string) {
 func (r *run) report(t *testing.T, found map[string][]ending) {
 	t.Helper()
 	events, origins, rules, places := map[string]int{}, map[string]int{}, map[rule]int{}, map[string]int{}
-	size, copies := 0, 0
+	size, copies, split := 0, 0, 0
 	for _, p := range r.payloads {
 		events[p.event]++
 		origins[p.origin]++
@@ -444,8 +450,11 @@ func (r *run) report(t *testing.T, found map[string][]ending) {
 		for i, end := range found[p.delivery] {
 			if i == 0 {
 				places[end.place]++
-			} else {
-				copies++
+				continue
+			}
+			copies++
+			if sameMove(found[p.delivery][0], end) {
+				split++
 			}
 		}
 	}
@@ -460,7 +469,7 @@ func (r *run) report(t *testing.T, found map[string][]ending) {
 	t.Logf("published: %d payloads, %d bytes, by origin: %s", len(r.published), size, counts(origins))
 	t.Logf("by event: %s", counts(events))
 	t.Logf("by rule: %s", counts(rules))
-	t.Logf("ended: %s; second letters of repeated messages: %d", counts(places), copies)
+	t.Logf("ended: %s; second letters of repeated messages: %d, of these with the publish id of the first: %d", counts(places), copies, split)
 	t.Logf("kills: %d by plan, %d by the payload that kills; answers of the outage: %d", r.endpoint.kills, r.workers.kills-r.endpoint.kills, r.endpoint.failed)
 	// A worker that did not die repeats a message only after it lost the lease, as
 	// on a machine that stands still, or if the message was repeated before.
