@@ -213,7 +213,13 @@ func (w *Worker) key(f *flight) string {
 	if f.msg.IdempotencyKey != "" {
 		return f.msg.IdempotencyKey
 	}
-	k, ok := idempotency.Key(w.cfg.IdempotencyHeader, f.item.Delivery.Msg(), f.item.Delivery.Identity())
+	m, id := f.item.Delivery.Msg(), f.item.Delivery.Identity()
+	k, ok := "", false
+	if w.cfg.Test.Key == nil {
+		k, ok = idempotency.Key(w.cfg.IdempotencyHeader, m, id)
+	} else {
+		k, ok = w.cfg.Test.Key(w.cfg.IdempotencyHeader, w.cfg.Group, m, id)
+	}
 	if !ok {
 		k = "r:" + randomID()
 	}

@@ -77,6 +77,8 @@ type Config struct {
 type TestConfig struct {
 	// Decide replaces decision.Decide, to prove that a checker finds a wrong one.
 	Decide func(*decision.Input) decision.Verdict
+	// Key replaces idempotency.Key, to the same end. The group is the worker's own.
+	Key func(header, group string, m *broker.Message, id broker.Incarnation) (key string, ok bool)
 	// Seed fixes the randomness of jitter. Default: random.
 	Seed uint64
 }

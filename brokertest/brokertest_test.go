@@ -59,8 +59,9 @@ func TestMutantsAreCaught(t *testing.T) {
 		mutant.UnconfirmedPublish: "C6-dead-letter-too-large",
 		mutant.TimestampedKey:     "C4-dead-letter-repeated",
 		mutant.HistoryDropped:     "C2-retry-never-early",
+		mutant.ReleaseAsCrash:     "release-carries-mark",
 	}
-	for _, name := range mutant.Names() {
+	for _, name := range mutant.BrokerNames() {
 		t.Run(name, func(t *testing.T) {
 			got := failing(t, over(func(b broker.Broker) broker.Broker {
 				bad, err := mutant.Wrap(name, b)

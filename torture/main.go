@@ -28,6 +28,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/redrive-dev/redrive/redrivetest/mutant"
 	"github.com/redrive-dev/redrive/torture/checker"
 	"github.com/redrive-dev/redrive/torture/controller"
 	"github.com/redrive-dev/redrive/torture/worker"
@@ -59,7 +60,7 @@ func command(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	flags.IntVar(&c.Messages, "messages", 20_000, "messages to publish")
 	flags.IntVar(&c.Kills, "kills", 200, "workers to kill")
 	flags.Uint64Var(&c.Seed, "seed", 1, "seed of the script")
-	flags.StringVar(&c.Mutant, "mutant", "", "run a known-bad variant: "+strings.Join(worker.Mutants(), ", "))
+	flags.StringVar(&c.Mutant, "mutant", "", "run a known-bad variant: "+strings.Join(mutant.Names(), ", "))
 	flags.StringVar(&c.Server, "server", "", "redrive binary (default: built from this repository)")
 	flags.BoolVar(&c.Keep, "keep", false, "keep the folder of the run")
 	flags.DurationVar(&c.DrainTimeout, "drain", time.Minute, "longest wait for the rest")

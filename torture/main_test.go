@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redrive-dev/redrive/redrivetest/mutant"
 	"github.com/redrive-dev/redrive/torture/checker"
 	"github.com/redrive-dev/redrive/torture/controller"
 	"github.com/redrive-dev/redrive/torture/scenario"
@@ -154,7 +155,7 @@ func TestMutantsAreCaught(t *testing.T) {
 		})
 	}
 	slices.Sort(names)
-	if all := worker.Mutants(); !slices.Equal(names, all) {
+	if all := mutant.Names(); slices.ContainsFunc(names, func(n string) bool { return !slices.Contains(all, n) }) {
 		t.Errorf("tested are %v, and the mutants are %v", names, all)
 	}
 }

@@ -1,15 +1,13 @@
 package mutant
 
 import (
-	"context"
+	"errors"
 	"fmt"
-	"slices"
 	"strings"
-	"sync"
-	"time"
 
 	"github.com/redrive-dev/redrive/broker"
-	"github.com/redrive-dev/redrive/envelope"
+	"github.com/redrive-dev/redrive/decision"
+	"github.com/redrive-dev/redrive/idempotency"
 )
 
 // The mutants.
@@ -17,234 +15,117 @@ const (
 	// AckFirst settles the source and then makes the copy: a crash, or a copy that
 	// fails, between the two loses the message.
 	AckFirst = "ack-first"
+	// BudgetDeadLetters takes an empty retry budget for the end of the message: a
+	// retry for which there is no token now becomes a letter, where it should wait.
+	BudgetDeadLetters = "budget-dead-letters"
+	// CountWhileOpen counts failures while the breaker is not closed or the
+	// downstream is in doubt, so that an outage uses up attempts.
+	CountWhileOpen = "count-while-open"
+	// GroupInKey derives the idempotency key from the consumer group too: two groups
+	// know one message under two keys.
+	GroupInKey = "group-in-key"
+	// HistoryDropped sends every retry without its envelope: each attempt is the
+	// first, for ever.
+	HistoryDropped = "history-dropped"
+	// InboxKeepsFailed keeps the key of a failed run in the inbox: the retry is taken
+	// for a duplicate and settled without an effect.
+	InboxKeepsFailed = "inbox-keeps-failed"
+	// ProbeCounted lets the failed probe of a half-open breaker cost an attempt.
+	ProbeCounted = "probe-counted"
+	// ReleaseAsCrash gives a message back without the note that explains it: the
+	// next delivery takes the release for the death of a worker.
+	ReleaseAsCrash = "release-as-crash"
+	// TimestampedKey puts the time into every publish id and into the idempotency
+	// key of every envelope: no repeat is recognised, by broker or inbox.
+	TimestampedKey = "timestamped-key"
 	// UnconfirmedPublish settles the source and leaves the copy in a buffer that
 	// goes out with the next call. What is in the buffer dies with the process,
 	// and its errors are thrown away.
 	UnconfirmedPublish = "unconfirmed-publish"
-	// TimestampedKey puts the time into every publish id and into the idempotency
-	// key of every envelope: no repeat is recognised, by broker or inbox.
-	TimestampedKey = "timestamped-key"
-	// HistoryDropped sends every retry without its envelope: each attempt is the
-	// first, for ever.
-	HistoryDropped = "history-dropped"
 )
 
-// settle replaces Delivery.Settle.
-type settle func(context.Context, *delivery, broker.Outcome) (broker.Receipt, error)
-
-func mutation(name string) (settle, bool) {
-	switch name {
-	case AckFirst:
-		return ackFirst, true
-	case UnconfirmedPublish:
-		return unconfirmed, true
-	case TimestampedKey:
-		return timestamped, true
-	case HistoryDropped:
-		return withoutHistory, true
-	}
-	return nil, false
-}
-
-// Names lists the mutants, sorted.
+// Names lists all mutants, sorted.
 func Names() []string {
-	return []string{AckFirst, HistoryDropped, TimestampedKey, UnconfirmedPublish}
-}
-
-// Wrap returns the mutant over b. Its copies are published to the queue that the
-// outcome is about; a retry that a mutant publishes is due at once, because the
-// port cannot publish with a delay. The error is a name that Names does not
-// list.
-func Wrap(name string, b broker.Broker) (broker.Broker, error) {
-	s, ok := mutation(name)
-	if !ok {
-		return nil, fmt.Errorf("unknown mutant %q: want one of %s", name, strings.Join(Names(), ", "))
-	}
-	return &mutated{Broker: b, name: name, settle: s}, nil
-}
-
-type mutated struct {
-	broker.Broker
-	name   string
-	settle settle
-
-	mu     sync.Mutex
-	linger []broker.Outbound
-	stamps int
-}
-
-// flush sends what lingers. Nobody learns of its errors: that is the mutation.
-func (b *mutated) flush(ctx context.Context) {
-	b.mu.Lock()
-	out := slices.Clone(b.linger)
-	b.linger = nil
-	b.mu.Unlock()
-	if len(out) > 0 {
-		b.Broker.Publish(context.WithoutCancel(ctx), out)
+	return []string{
+		AckFirst, BudgetDeadLetters, CountWhileOpen, GroupInKey, HistoryDropped,
+		InboxKeepsFailed, ProbeCounted, ReleaseAsCrash, TimestampedKey, UnconfirmedPublish,
 	}
 }
 
-func (b *mutated) Publish(ctx context.Context, messages []broker.Outbound) []error {
-	b.flush(ctx)
-	if b.name == TimestampedKey {
-		messages = slices.Clone(messages)
-		for i := range messages {
-			messages[i].ID = b.stamp(messages[i].ID)
-			messages[i].Envelope = b.stampEnvelope(messages[i].Envelope)
+// BrokerNames lists the mutants that Wrap knows, sorted.
+func BrokerNames() []string {
+	var out []string
+	for _, name := range Names() {
+		if _, ok := atBroker(name); ok {
+			out = append(out, name)
 		}
-	}
-	return b.Broker.Publish(ctx, messages)
-}
-
-func (b *mutated) Stats(ctx context.Context, queue string) (broker.Stats, error) {
-	b.flush(ctx)
-	return b.Broker.Stats(ctx, queue)
-}
-
-func (b *mutated) Letters(ctx context.Context, queue string) (broker.Letters, error) {
-	b.flush(ctx)
-	return b.Broker.Letters(ctx, queue)
-}
-
-func (b *mutated) Open(ctx context.Context, spec broker.Spec) (broker.Subscription, error) {
-	b.flush(ctx)
-	sub, err := b.Broker.Open(ctx, spec)
-	if err != nil {
-		return nil, err
-	}
-	return &subscription{Subscription: sub, broker: b, names: broker.NamesFor(spec.Source, spec.Group)}, nil
-}
-
-// stamp adds the time to an id. The counter keeps stamps apart where the clock
-// is coarse or virtual.
-func (b *mutated) stamp(id string) string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.stamps++
-	return fmt.Sprintf("%s:%d:%d", id, time.Now().UnixNano(), b.stamps)
-}
-
-func (b *mutated) stampEnvelope(raw []byte) []byte {
-	e, err := envelope.Decode(raw)
-	if err != nil {
-		return raw
-	}
-	e.Key = b.stamp(e.Key)
-	out, _, err := envelope.Encode(e, envelope.MaxEncoded)
-	if err != nil {
-		return raw
 	}
 	return out
 }
 
-type subscription struct {
-	broker.Subscription
-	broker *mutated
-	names  broker.Names
+// Parts are what a mutant can replace: the seams at which programmers make these
+// mistakes. Each mutant changes one of them.
+type Parts struct {
+	// Broker is the broker. Required by the mutants of BrokerNames.
+	Broker broker.Broker
+	// Inbox is the inbox. Required by InboxKeepsFailed.
+	Inbox idempotency.Store
+	// Decide decides, as in the field of this name in the worker's TestConfig.
+	// Default: decision.Decide.
+	Decide func(*decision.Input) decision.Verdict
+	// Key derives the idempotency key of a message without an envelope, as in the
+	// field of this name in the worker's TestConfig. Default: idempotency.Key,
+	// which does not look at the group.
+	Key func(header, group string, m *broker.Message, id broker.Incarnation) (key string, ok bool)
 }
 
-func (s *subscription) Receive(ctx context.Context, max int) ([]broker.Delivery, error) {
-	s.broker.flush(ctx)
-	got, err := s.Subscription.Receive(ctx, max)
-	return s.wrap(got), err
-}
-
-// TryReceive is that of the wrapped subscription, if it has one.
-func (s *subscription) TryReceive(now time.Time, max int) ([]broker.Delivery, error) {
-	try, ok := s.Subscription.(interface {
-		TryReceive(now time.Time, max int) ([]broker.Delivery, error)
-	})
-	if !ok {
-		return nil, fmt.Errorf("receive without waiting: %w", broker.ErrUnsupported)
-	}
-	s.broker.flush(context.Background())
-	got, err := try.TryReceive(now, max)
-	return s.wrap(got), err
-}
-
-func (s *subscription) wrap(got []broker.Delivery) []broker.Delivery {
-	for i, d := range got {
-		got[i] = &delivery{Delivery: d, sub: s}
-	}
-	return got
-}
-
-type delivery struct {
-	broker.Delivery
-	sub *subscription
-
-	mu    sync.Mutex
-	acked bool
-}
-
-func (d *delivery) Settle(ctx context.Context, outcome broker.Outcome) (broker.Receipt, error) {
-	return d.sub.broker.settle(ctx, d, outcome)
-}
-
-// copyOf returns the copy that the outcome asks for, false if it asks for none.
-func (d *delivery) copyOf(outcome broker.Outcome) (broker.Outbound, bool) {
-	m := d.Msg()
-	out := broker.Outbound{Key: m.Key, Body: m.Body, Headers: m.Headers, ExpiresAt: m.ExpiresAt}
-	switch o := outcome.(type) {
-	case broker.Retry:
-		out.Queue, out.ID, out.Envelope = d.sub.names.Retry, o.PublishID, o.Envelope
-	case broker.Dead:
-		out.Queue, out.ID, out.Envelope = o.Queue, o.PublishID, o.Envelope
-	default:
-		return out, false
-	}
-	return out, true
-}
-
-func ackFirst(ctx context.Context, d *delivery, outcome broker.Outcome) (broker.Receipt, error) {
-	out, moves := d.copyOf(outcome)
-	if !moves {
-		return d.Delivery.Settle(ctx, outcome)
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if !d.acked {
-		if _, err := d.Delivery.Settle(ctx, broker.Done{}); err != nil {
-			return broker.Receipt{}, err
+// Apply returns the parts with the one that the mutant is about replaced; the
+// others stay as they are, nil if they were nil. The result is for one worker:
+// what a mutant remembers dies with it, as a process's memory does. The error
+// says that Names does not list the name, or that the part is missing.
+func Apply(name string, p Parts) (Parts, error) {
+	if s, ok := atBroker(name); ok {
+		if p.Broker == nil {
+			return p, fmt.Errorf("mutant %s: there is no broker", name)
 		}
-		d.acked = true
+		p.Broker = &mutated{Broker: p.Broker, name: name, settle: s}
+		return p, nil
 	}
-	return broker.Receipt{}, d.sub.broker.Broker.Publish(ctx, []broker.Outbound{out})[0]
+	decide := p.Decide
+	if decide == nil {
+		decide = decision.Decide
+	}
+	switch name {
+	case CountWhileOpen:
+		p.Decide = countWhileOpen(decide)
+	case ProbeCounted:
+		p.Decide = probeCounted(decide)
+	case BudgetDeadLetters:
+		p.Decide = budgetDeadLetters(decide)
+	case GroupInKey:
+		p.Key = groupInKey(p.Key)
+	case InboxKeepsFailed:
+		if p.Inbox == nil {
+			return p, fmt.Errorf("mutant %s: there is no inbox", name)
+		}
+		p.Inbox = keepsFailed{p.Inbox}
+	default:
+		return p, fmt.Errorf("unknown mutant %q: want one of %s", name, strings.Join(Names(), ", "))
+	}
+	return p, nil
 }
 
-func unconfirmed(ctx context.Context, d *delivery, outcome broker.Outcome) (broker.Receipt, error) {
-	d.sub.broker.flush(ctx)
-	out, moves := d.copyOf(outcome)
-	if !moves {
-		return d.Delivery.Settle(ctx, outcome)
+// Wrap returns the mutant over b. Its copies are published to the queue that the
+// outcome is about; a retry that a mutant publishes is due at once, because the
+// port cannot publish with a delay. The error is a name that BrokerNames does
+// not list.
+func Wrap(name string, b broker.Broker) (broker.Broker, error) {
+	if _, ok := atBroker(name); !ok {
+		return nil, fmt.Errorf("mutant %q is not one of a broker: want one of %s", name, strings.Join(BrokerNames(), ", "))
 	}
-	if _, err := d.Delivery.Settle(ctx, broker.Done{}); err != nil {
-		return broker.Receipt{}, err
+	if b == nil {
+		return nil, errors.New("there is no broker to wrap")
 	}
-	b := d.sub.broker
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.linger = append(b.linger, out)
-	return broker.Receipt{}, nil
-}
-
-func timestamped(ctx context.Context, d *delivery, outcome broker.Outcome) (broker.Receipt, error) {
-	b := d.sub.broker
-	switch o := outcome.(type) {
-	case broker.Retry:
-		o.PublishID, o.Envelope = b.stamp(o.PublishID), b.stampEnvelope(o.Envelope)
-		outcome = o
-	case broker.Dead:
-		o.PublishID, o.Envelope = b.stamp(o.PublishID), b.stampEnvelope(o.Envelope)
-		outcome = o
-	}
-	return d.Delivery.Settle(ctx, outcome)
-}
-
-func withoutHistory(ctx context.Context, d *delivery, outcome broker.Outcome) (broker.Receipt, error) {
-	if o, ok := outcome.(broker.Retry); ok {
-		o.Envelope = nil
-		outcome = o
-	}
-	return d.Delivery.Settle(ctx, outcome)
+	p, err := Apply(name, Parts{Broker: b})
+	return p.Broker, err
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/redrive-dev/redrive/broker"
 	"github.com/redrive-dev/redrive/envelope"
+	"github.com/redrive-dev/redrive/idempotency"
 	"github.com/redrive-dev/redrive/redrivetest"
 	"github.com/redrive-dev/redrive/redrivetest/mutant"
 )
@@ -37,15 +38,50 @@ func ExampleWrap() {
 }
 
 func TestWrapKnowsItsNames(t *testing.T) {
-	if names := mutant.Names(); !slices.IsSorted(names) || len(names) != 4 {
-		t.Errorf("names %q, want four, sorted", names)
+	names := mutant.BrokerNames()
+	if !slices.IsSorted(names) || len(names) != 5 {
+		t.Errorf("names %q, want five, sorted", names)
 	}
 	for _, name := range mutant.Names() {
-		if _, err := mutant.Wrap(name, redrivetest.NewBroker()); err != nil {
-			t.Errorf("%s: %v", name, err)
+		b, err := mutant.Wrap(name, redrivetest.NewBroker())
+		if (err == nil) != slices.Contains(names, name) || (b == nil) != (err != nil) {
+			t.Errorf("%s: %v, %v", name, b, err)
 		}
 	}
 	if _, err := mutant.Wrap("nonesuch", redrivetest.NewBroker()); err == nil || !strings.Contains(err.Error(), mutant.AckFirst) {
+		t.Errorf("unknown name: %v, want an error that lists the names", err)
+	}
+	if _, err := mutant.Wrap(mutant.AckFirst, nil); err == nil {
+		t.Error("no broker was wrapped")
+	}
+}
+
+// Every mutant changes one part and leaves the others alone.
+func TestApplyChangesOnePart(t *testing.T) {
+	if names := mutant.Names(); !slices.IsSorted(names) || len(names) != 10 {
+		t.Errorf("names %q, want ten, sorted", names)
+	}
+	good := mutant.Parts{Broker: redrivetest.NewBroker(), Inbox: idempotency.NewMemory()}
+	for _, name := range mutant.Names() {
+		bad, err := mutant.Apply(name, good)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		changed := 0
+		for _, is := range []bool{bad.Broker != good.Broker, bad.Inbox != good.Inbox, bad.Decide != nil, bad.Key != nil} {
+			if is {
+				changed++
+			}
+		}
+		if changed != 1 {
+			t.Errorf("%s: %d parts changed, want one", name, changed)
+		}
+		if _, err := mutant.Apply(name, mutant.Parts{}); (err == nil) != (bad.Decide != nil || bad.Key != nil) {
+			t.Errorf("%s without its part: %v", name, err)
+		}
+	}
+	if _, err := mutant.Apply("nonesuch", good); err == nil || !strings.Contains(err.Error(), mutant.GroupInKey) {
 		t.Errorf("unknown name: %v, want an error that lists the names", err)
 	}
 }
@@ -94,7 +130,7 @@ func depth(t *testing.T, b broker.Broker, queue string) int64 {
 }
 
 func TestMutantsMoveWhenNothingFails(t *testing.T) {
-	for _, name := range mutant.Names() {
+	for _, name := range mutant.BrokerNames() {
 		for queue, outcome := range map[string]broker.Outcome{
 			"orders.dlq":   broker.Dead{Queue: "orders.dlq", PublishID: "dl:1"},
 			"orders.retry": broker.Retry{At: time.Now(), PublishID: "r:1"},
@@ -170,5 +206,15 @@ func TestHistoryDroppedStartsAfresh(t *testing.T) {
 	}
 	if got := take(t, sub).Msg().Envelope; len(got) > 0 {
 		t.Errorf("envelope %q, want none", got)
+	}
+}
+
+func TestReleaseAsCrashExplainsNothing(t *testing.T) {
+	_, _, sub, d := world(t, mutant.ReleaseAsCrash)
+	if _, err := d.Settle(t.Context(), broker.Release{Mark: broker.Mark{Explained: 1}}); err != nil {
+		t.Fatal(err)
+	}
+	if got := take(t, sub).Deliveries(); got.Earlier != 1 || !got.Mark.IsZero() {
+		t.Errorf("after the release %+v, want one earlier delivery that nothing explains", got)
 	}
 }

@@ -8,8 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/redrive-dev/redrive/redrivetest/mutant"
 	"github.com/redrive-dev/redrive/torture/scenario"
-	"github.com/redrive-dev/redrive/torture/worker"
 )
 
 // Config says what a run is made of.
@@ -23,7 +23,7 @@ type Config struct {
 	// seed does not give the same run, because the machine has a say too.
 	Seed uint64
 	// Mutant is a known-bad variant to run in place of the library, one of
-	// worker.Mutants. Default: none.
+	// those of package mutant. Default: none.
 	Mutant string
 	// Mix is what the messages are like. Default: scenario.Usual.
 	Mix scenario.Mix
@@ -82,8 +82,8 @@ func (c Config) ValidateScript() error {
 	return errors.Join(
 		check(c.Messages >= 1 && c.Messages <= 10_000_000, "Messages must be 1 to 10,000,000, got %d", c.Messages),
 		check(c.Kills >= 0 && c.Kills <= 100_000, "Kills must be 0 to 100,000, got %d", c.Kills),
-		check(c.Mutant == "" || slices.Contains(worker.Mutants(), c.Mutant),
-			"Mutant %q is none of %s", c.Mutant, strings.Join(worker.Mutants(), ", ")),
+		check(c.Mutant == "" || slices.Contains(mutant.Names(), c.Mutant),
+			"Mutant %q is none of %s", c.Mutant, strings.Join(mutant.Names(), ", ")),
 		check(c.DrainTimeout > 0, "DrainTimeout must be positive, got %s", c.DrainTimeout),
 		check(c.Timeout > 0, "Timeout must be positive, got %s", c.Timeout),
 		check(0 <= c.OutageFrom && c.OutageFrom <= c.OutageTo && c.OutageTo <= 100,

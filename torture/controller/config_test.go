@@ -4,8 +4,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/redrive-dev/redrive/redrivetest/mutant"
 	"github.com/redrive-dev/redrive/torture/controller"
-	"github.com/redrive-dev/redrive/torture/worker"
 )
 
 func TestValidateListsEveryProblem(t *testing.T) {
@@ -15,7 +15,7 @@ func TestValidateListsEveryProblem(t *testing.T) {
 	if err == nil {
 		t.Fatal("accepted")
 	}
-	for _, field := range []string{"Messages", "Kills", "Mutant", "DrainTimeout", "Timeout", "OutageFrom", "Server", "Worker", worker.CountWhileOpen} {
+	for _, field := range []string{"Messages", "Kills", "Mutant", "DrainTimeout", "Timeout", "OutageFrom", "Server", "Worker", mutant.CountWhileOpen} {
 		if !strings.Contains(err.Error(), field) {
 			t.Errorf("%s is not named: %v", field, err)
 		}

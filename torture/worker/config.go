@@ -6,14 +6,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/redrive-dev/redrive"
 	"github.com/redrive-dev/redrive/breaker"
 	"github.com/redrive-dev/redrive/redrivenats"
-	"github.com/redrive-dev/redrive/redrivetest/mutant"
 	"github.com/redrive-dev/redrive/retry"
 	"github.com/redrive-dev/redrive/torture/scenario"
 )
@@ -41,7 +39,7 @@ type Config struct {
 	Outage string `json:"outage"`
 	// Scenario is the script.
 	Scenario scenario.Scenario `json:"scenario"`
-	// Mutant is a name that Mutants lists, or empty.
+	// Mutant is a name that mutant.Names lists, or empty.
 	Mutant string `json:"mutant,omitempty"`
 	// Name is the worker's name in histories.
 	Name string `json:"name"`
@@ -79,16 +77,4 @@ func Policy() redrive.Policy {
 		Budget:  retry.BudgetConfig{Ratio: -1},
 		Breaker: breaker.Config{Recovery: 100 * time.Millisecond, RecoveryMax: time.Second},
 	}
-}
-
-// CountWhileOpen is the mutant that counts failures while the breaker is open or
-// the downstream is in doubt, so that an outage uses up attempts.
-const CountWhileOpen = "count-while-open"
-
-// Mutants lists the known-bad variants: those of package mutant, which break the
-// broker, and those of this package, which break the decision.
-func Mutants() []string {
-	out := append(mutant.Names(), CountWhileOpen)
-	slices.Sort(out)
-	return out
 }

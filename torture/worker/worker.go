@@ -11,7 +11,6 @@ import (
 
 	"github.com/redrive-dev/redrive"
 	"github.com/redrive-dev/redrive/broker"
-	"github.com/redrive-dev/redrive/decision"
 	"github.com/redrive-dev/redrive/redrivenats"
 	"github.com/redrive-dev/redrive/redrivetest/mutant"
 )
@@ -80,16 +79,13 @@ func (c Config) work(ctx context.Context, b broker.Broker, j *journal) error {
 		StopTimeout: 5 * time.Second, SettleTimeout: 5 * time.Second,
 		Observers: []redrive.Observer{observer{j}},
 	}
-	switch c.Mutant {
-	case "":
-	case CountWhileOpen:
-		config.Test.Decide = countWhileOpen
-	default:
-		bad, err := mutant.Wrap(c.Mutant, b)
+	if c.Mutant != "" {
+		bad, err := mutant.Apply(c.Mutant, mutant.Parts{Broker: b, Inbox: config.Inbox})
 		if err != nil {
 			return err
 		}
-		b = bad
+		b, config.Inbox = bad.Broker, bad.Inbox
+		config.Test.Decide, config.Test.Key = bad.Decide, bad.Key
 	}
 	h := &handler{scenario: c.Scenario, outage: c.Outage, journal: j}
 	w, err := redrive.NewWorker(witness{b, j}, h.handle, config)
@@ -97,18 +93,4 @@ func (c Config) work(ctx context.Context, b broker.Broker, j *journal) error {
 		return err
 	}
 	return w.Run(ctx)
-}
-
-// countWhileOpen is what the library decides, with every failure that costs no
-// attempt made into one that does.
-func countWhileOpen(in *decision.Input) decision.Verdict {
-	v := decision.Decide(in)
-	if v.Action != decision.Retry || v.Counted {
-		return v
-	}
-	v.Counted, v.Uncounted = true, ""
-	if in.Failure != nil && in.History.Count+1 >= in.Policy.Retry.Attempts {
-		v.Action, v.Category, v.Reason = decision.DeadLetter, in.Failure.Category, "attempts"
-	}
-	return v
 }

@@ -16,7 +16,6 @@ import (
 
 	"github.com/redrive-dev/redrive/broker"
 	"github.com/redrive-dev/redrive/failure"
-	"github.com/redrive-dev/redrive/redrivetest/mutant"
 	"github.com/redrive-dev/redrive/server/internal/demo"
 )
 
@@ -64,8 +63,8 @@ after 3 s and that the breaker tries the downstream every 5 s at least.`,
 	flags.Uint64Var(&f.Seed, "seed", 0, "`number` that chooses which orders fail (default random)")
 	flags.IntVar(&f.Rate, "rate", 0, "orders a second (default 200; with --once so many that the last comes in the outage)")
 	flags.IntVar(&f.Kills, "kills", 0, "`times` that the worker is killed in the middle of a move (default 0; 10 with --mutant)")
-	flags.StringVar(&f.Mutant, "mutant", "", "use a broker that is wrong on purpose: "+strings.Join(mutant.Names(), ", "))
-	complete(cmd, "mutant", mutant.Names())
+	flags.StringVar(&f.Mutant, "mutant", "", "use a broker that is wrong on purpose: "+strings.Join(demo.Mutants(), ", "))
+	complete(cmd, "mutant", demo.Mutants())
 	flags.DurationVar(&f.OutageAt, "outage-at", demo.DefaultOutageAt, "when the downstream goes down")
 	flags.DurationVar(&f.Outage, "outage", demo.DefaultOutage, "for how long it is down")
 	flags.DurationVar(&f.Lease, "lease", 0, "when the orders of a dead worker come back (default 3s)")

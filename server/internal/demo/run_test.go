@@ -71,7 +71,7 @@ func TestKillsLoseNothing(t *testing.T) {
 // A check that a known-bad broker passes proves nothing.
 func TestMutantsDoNotBalance(t *testing.T) {
 	t.Parallel()
-	for _, name := range mutant.Names() {
+	for _, name := range demo.Mutants() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			runs := times(1, 5)
