@@ -48,12 +48,12 @@ func Dependency(ctx context.Context, name string, call func(ctx context.Context)
 	if err != nil {
 		return fmt.Errorf("dependency %s: %w", name, err)
 	}
-	permit, err := b.Allow(time.Now())
+	permit, err := b.Allow(w.host.Now())
 	if err != nil {
-		return failure.Local(&DependencyError{Name: name, Until: b.Next(time.Now()), Err: err})
+		return failure.Local(&DependencyError{Name: name, Until: b.Next(w.host.Now()), Err: err})
 	}
 	outcome := breaker.Ignored
-	defer func() { b.Report(time.Now(), permit, outcome) }() // a panic gives the permit back
+	defer func() { b.Report(w.host.Now(), permit, outcome) }() // a panic gives the permit back
 	err = call(ctx)
 	if err == nil {
 		outcome = breaker.Success
@@ -63,7 +63,7 @@ func Dependency(ctx context.Context, name string, call func(ctx context.Context)
 	if !f.Downstream || interrupted(ctx) {
 		return err
 	}
-	now := time.Now()
+	now := w.host.Now()
 	failed := &DependencyError{Name: name, Err: err}
 	if f.Throttled {
 		// The dependency asked for less traffic, and only those who call it wait.

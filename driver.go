@@ -82,7 +82,7 @@ func (w *Worker) step(own *engine.Item, e event) {
 		buffer = new([]engine.Action)
 	}
 	w.mu.Lock()
-	now := time.Now()
+	now := w.host.Now()
 	actions := e(now, (*buffer)[:0])
 	next := w.machine.Next()
 	kick := !next.IsZero() && (w.armed.IsZero() || next.Before(w.armed))
@@ -91,10 +91,7 @@ func (w *Worker) step(own *engine.Item, e event) {
 	}
 	w.mu.Unlock()
 	if kick {
-		select {
-		case w.kick <- struct{}{}:
-		default:
-		}
+		w.kick.Open()
 	}
 	last := w.execute(now, own, actions)
 	clear(actions)
@@ -113,7 +110,8 @@ func (w *Worker) execute(now time.Time, own *engine.Item, actions []engine.Actio
 		a := &actions[i]
 		switch a.Kind {
 		case engine.Receive:
-			w.receive <- a.Max
+			w.limit.Store(int64(a.Max))
+			w.asked.Open()
 		case engine.Run:
 			w.startRun(a.Item)
 		case engine.Cancel:
@@ -132,10 +130,7 @@ func (w *Worker) execute(now time.Time, own *engine.Item, actions []engine.Actio
 			it, d := a.Item, a.Duration
 			w.spawn(func() { w.extend(it, d) })
 		case engine.PauseIntake:
-			select {
-			case w.paused <- struct{}{}:
-			default:
-			}
+			w.paused.Open()
 		case engine.Notify:
 			w.notify(now, a)
 		}
@@ -145,19 +140,16 @@ func (w *Worker) execute(now time.Time, own *engine.Item, actions []engine.Actio
 
 func (w *Worker) spawn(f func()) {
 	w.busy.Add(1)
-	go func() {
+	w.host.Start(func() {
 		defer w.rest()
 		f()
-	}()
+	})
 }
 
 // rest ends what busy counts.
 func (w *Worker) rest() {
 	if w.busy.Add(-1) == 0 {
-		select {
-		case w.quiet <- struct{}{}:
-		default:
-		}
+		w.quiet.Open()
 	}
 }
 
@@ -169,7 +161,7 @@ func (w *Worker) startRun(it *engine.Item) {
 	select {
 	case w.runs <- it:
 	default:
-		go w.runner(it)
+		w.host.Start(func() { w.runner(it) })
 	}
 }
 
@@ -185,6 +177,9 @@ func (w *Worker) runner(it *engine.Item) {
 		w.run(it)
 		running = false
 		w.rest()
+		if w.runs == nil {
+			return
+		}
 		select {
 		case it = <-w.runs:
 		case <-w.settle.ctx.Done():
@@ -196,22 +191,25 @@ func (w *Worker) runner(it *engine.Item) {
 // receiveLoop fetches whenever the machine asks for messages.
 func (w *Worker) receiveLoop() {
 	for {
-		select {
-		case <-w.fetch.ctx.Done():
+		w.asked.Wait(time.Time{})
+		if w.fetch.ctx.Err() != nil {
 			return
-		case limit := <-w.receive:
-			deliveries, err := w.sub.Receive(w.fetch.ctx, limit)
-			if w.fetch.ctx.Err() != nil {
-				err = nil
-			}
-			items := make([]*engine.Item, len(deliveries))
-			for i, d := range deliveries {
-				items[i] = &w.arrive(d).item
-			}
-			w.step(nil, func(now time.Time, out []engine.Action) []engine.Action {
-				return w.machine.Received(now, items, err, out)
-			})
 		}
+		limit := int(w.limit.Swap(0))
+		if limit == 0 {
+			continue
+		}
+		deliveries, err := w.sub.Receive(w.fetch.ctx, limit)
+		if w.fetch.ctx.Err() != nil {
+			err = nil
+		}
+		items := make([]*engine.Item, len(deliveries))
+		for i, d := range deliveries {
+			items[i] = &w.arrive(d).item
+		}
+		w.step(nil, func(now time.Time, out []engine.Action) []engine.Action {
+			return w.machine.Received(now, items, err, out)
+		})
 	}
 }
 
@@ -239,21 +237,18 @@ func (w *Worker) arrive(d broker.Delivery) *flight {
 }
 
 // tickLoop calls Tick when the machine wants it.
-func (w *Worker) tickLoop(stop <-chan struct{}) {
-	timer := time.NewTimer(time.Hour)
-	defer timer.Stop()
+func (w *Worker) tickLoop() {
+	due := time.Time{}
 	for {
-		select {
-		case <-stop:
+		w.kick.Wait(due)
+		if w.ended.Load() {
 			return
-		case <-w.kick:
-		case <-timer.C:
 		}
 		w.mu.Lock()
-		due := w.machine.Next()
+		due = w.machine.Next()
 		w.armed = due
 		w.mu.Unlock()
-		if !due.IsZero() && !time.Now().Before(due) {
+		if !due.IsZero() && !w.host.Now().Before(due) {
 			w.busy.Add(1)
 			w.step(nil, w.machine.Tick)
 			w.rest()
@@ -262,16 +257,11 @@ func (w *Worker) tickLoop(stop <-chan struct{}) {
 			w.armed = due
 			w.mu.Unlock()
 		}
-		if due.IsZero() {
-			timer.Reset(time.Hour)
-		} else {
-			timer.Reset(max(0, time.Until(due)))
-		}
 	}
 }
 
 func (w *Worker) extend(it *engine.Item, d time.Duration) {
-	ctx, cancel := context.WithTimeout(w.settle.ctx, w.cfg.SettleTimeout)
+	ctx, cancel := w.host.Timeout(w.settle.ctx, w.cfg.SettleTimeout)
 	defer cancel()
 	err := it.Delivery.Extend(ctx, d)
 	if err == nil {
@@ -291,23 +281,22 @@ func (w *Worker) extend(it *engine.Item, d time.Duration) {
 func (w *Worker) pauseLoop() {
 	told := false
 	for {
-		select {
-		case <-w.fetch.ctx.Done():
+		w.paused.Wait(time.Time{})
+		if w.fetch.ctx.Err() != nil {
 			return
-		case <-w.paused:
-			w.mu.Lock()
-			pause := w.machine.Paused()
-			w.mu.Unlock()
-			if pause != told {
-				told = pause
-				w.pauseIntake(pause)
-			}
+		}
+		w.mu.Lock()
+		pause := w.machine.Paused()
+		w.mu.Unlock()
+		if pause != told {
+			told = pause
+			w.pauseIntake(pause)
 		}
 	}
 }
 
 func (w *Worker) pauseIntake(pause bool) {
-	ctx, cancel := context.WithTimeout(w.fetch.ctx, w.cfg.SettleTimeout)
+	ctx, cancel := w.host.Timeout(w.fetch.ctx, w.cfg.SettleTimeout)
 	defer cancel()
 	call := w.sub.Resume
 	if pause {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"runtime/debug"
 	"time"
 
 	"github.com/redrive-dev/redrive/broker"
@@ -21,11 +20,11 @@ func (w *Worker) run(it *engine.Item) {
 	inner, cancel := context.WithCancelCause(w.work.ctx)
 	defer cancel(nil)
 	f.begin(it.Run(), cancel)
-	ctx := &handlerContext{Context: inner, worker: w, deadline: time.Now().Add(w.cfg.Policy.HandlerTimeout)}
+	ctx := &handlerContext{Context: inner, worker: w, deadline: w.host.Now().Add(w.cfg.Policy.HandlerTimeout)}
 	ended := false
 	defer func() {
 		if !ended {
-			res := w.result(ctx, failure.NewPanic("the handler ended its goroutine", debug.Stack()))
+			res := w.result(ctx, failure.NewPanic("the handler ended its goroutine", w.host.Stack()))
 			w.finished(it, f, &res)
 		}
 	}()
@@ -79,7 +78,7 @@ func (w *Worker) attempt(ctx *handlerContext, f *flight) engine.Result {
 }
 
 func (w *Worker) claim(ctx context.Context, key, digest string) (idempotency.Result, error) {
-	ctx, cancel := context.WithTimeout(ctx, w.cfg.SettleTimeout)
+	ctx, cancel := w.host.Timeout(ctx, w.cfg.SettleTimeout)
 	defer cancel()
 	return w.cfg.Inbox.Claim(ctx, key, w.scope, digest, w.cfg.InboxLease)
 }
@@ -88,7 +87,7 @@ func (w *Worker) claim(ctx context.Context, key, digest string) (idempotency.Res
 // not be settled: it comes again, and the claim's lease keeps others away until
 // then.
 func (w *Worker) complete(c idempotency.Claim) engine.Result {
-	ctx, cancel := context.WithTimeout(w.settle.ctx, w.cfg.SettleTimeout)
+	ctx, cancel := w.host.Timeout(w.settle.ctx, w.cfg.SettleTimeout)
 	defer cancel()
 	err := w.cfg.Inbox.Complete(ctx, c)
 	if err == nil {
@@ -104,7 +103,7 @@ func (w *Worker) complete(c idempotency.Claim) engine.Result {
 // releaseClaim forgets a claim whose handler failed, so that the next attempt
 // does not look like a duplicate. If that fails the lease ends it.
 func (w *Worker) releaseClaim(c idempotency.Claim) {
-	ctx, cancel := context.WithTimeout(w.settle.ctx, w.cfg.SettleTimeout)
+	ctx, cancel := w.host.Timeout(w.settle.ctx, w.cfg.SettleTimeout)
 	defer cancel()
 	if err := w.cfg.Inbox.Release(ctx, c); err != nil {
 		w.cfg.Logger.Warn("release a claim in the inbox; it ends with its lease", slog.String("source", w.cfg.Source), slog.Any("error", err))
@@ -116,7 +115,7 @@ func (w *Worker) releaseClaim(c idempotency.Claim) {
 func (w *Worker) handle(ctx context.Context, m *Message) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
-			err = failure.NewPanic(v, debug.Stack())
+			err = failure.NewPanic(v, w.host.Stack())
 		}
 	}()
 	if err := ctx.Err(); err != nil {
@@ -128,7 +127,7 @@ func (w *Worker) handle(ctx context.Context, m *Message) (err error) {
 func (w *Worker) validate(ctx context.Context, m *Message) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
-			err = failure.NewPanic(v, debug.Stack())
+			err = failure.NewPanic(v, w.host.Stack())
 		}
 	}()
 	if err := w.cfg.Validator.Validate(ctx, m); err != nil {
@@ -221,7 +220,7 @@ func (w *Worker) key(f *flight) string {
 		k, ok = w.cfg.Test.Key(w.cfg.IdempotencyHeader, w.cfg.Group, m, id)
 	}
 	if !ok {
-		k = "r:" + randomID()
+		k = "r:" + w.host.ID()
 	}
 	return k
 }

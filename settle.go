@@ -2,8 +2,6 @@ package redrive
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
@@ -27,7 +25,7 @@ func (w *Worker) settleItem(a *engine.Action) {
 
 func (w *Worker) move(a *engine.Action) error {
 	f := flightOf(a.Item)
-	ctx, cancel := context.WithTimeout(w.settle.ctx, w.cfg.SettleTimeout)
+	ctx, cancel := w.host.Timeout(w.settle.ctx, w.cfg.SettleTimeout)
 	defer cancel()
 	switch action := a.Verdict.Action; {
 	case action == decision.Settle:
@@ -134,15 +132,9 @@ func (w *Worker) incarnation(f *flight) string {
 	case !id.IsZero():
 		f.read = id.String()
 	default:
-		f.read = "r:" + randomID()
+		f.read = "r:" + w.host.ID()
 	}
 	return f.read
-}
-
-func randomID() string {
-	var b [16]byte
-	rand.Read(b[:]) // never fails: without randomness the process ends
-	return hex.EncodeToString(b[:])
 }
 
 // mark stores a note on the stored copy and reports how it went.
@@ -154,7 +146,7 @@ func (w *Worker) mark(a *engine.Action) {
 			return
 		}
 	}
-	ctx, cancel := context.WithTimeout(w.settle.ctx, w.cfg.SettleTimeout)
+	ctx, cancel := w.host.Timeout(w.settle.ctx, w.cfg.SettleTimeout)
 	defer cancel()
 	err := it.Delivery.Mark(ctx, mark)
 	w.step(nil, func(now time.Time, out []engine.Action) []engine.Action {

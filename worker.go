@@ -18,6 +18,7 @@ import (
 	"github.com/redrive-dev/redrive/failure"
 	"github.com/redrive-dev/redrive/idempotency"
 	"github.com/redrive-dev/redrive/internal/engine"
+	"github.com/redrive-dev/redrive/internal/host"
 )
 
 // Policy is everything that may be chosen about the failures of a subscription.
@@ -160,14 +161,17 @@ type Worker struct {
 	mu      sync.Mutex
 	machine *engine.Machine
 	armed   time.Time // when the timer will call Tick
-	kick    chan struct{}
-	receive chan int
-	runs    chan *engine.Item // to goroutines that have nothing to do
-	paused  chan struct{}     // told when the machine's Paused may have changed
+	host    host.Host
+	kick    host.Gate         // opened when Tick is wanted earlier
+	asked   host.Gate         // opened when messages are wanted
+	limit   atomic.Int64      // how many
+	paused  host.Gate         // opened when the machine's Paused may have changed
+	quiet   host.Gate         // opened when busy falls to zero
+	runs    chan *engine.Item // to goroutines that have nothing to do, nil for none
 	started atomic.Bool
 	running atomic.Bool
-	busy    atomic.Int64  // goroutines that hold a message or a settlement
-	quiet   chan struct{} // told when busy falls to zero
+	ended   atomic.Bool  // nothing is left to be ticked
+	busy    atomic.Int64 // goroutines that hold a message or a settlement
 
 	// Three lifetimes at a stop: fetching ends first, then work, then settling.
 	fetch  lifetime
@@ -194,6 +198,15 @@ func newLifetime(parent context.Context) lifetime {
 // handler. It reports every problem of the configuration at once and does not
 // talk to the broker yet.
 func NewWorker(b broker.Broker, h Handler, c Config) (*Worker, error) {
+	w, err := newWorker(host.Real(), b, h, c)
+	if err != nil {
+		return nil, err
+	}
+	w.runs = make(chan *engine.Item)
+	return w, nil
+}
+
+func newWorker(on host.Host, b broker.Broker, h Handler, c Config) (*Worker, error) {
 	var errs []error
 	if b == nil {
 		errs = append(errs, errors.New("worker: a broker is required"))
@@ -214,13 +227,9 @@ func NewWorker(b broker.Broker, h Handler, c Config) (*Worker, error) {
 	}
 	w := &Worker{
 		cfg: c, broker: b, handler: h,
-		names:   broker.NamesFor(c.Source, c.Group),
-		scope:   idempotency.Scope(c.Source, c.Group),
-		kick:    make(chan struct{}, 1),
-		receive: make(chan int, 1),
-		runs:    make(chan *engine.Item),
-		paused:  make(chan struct{}, 1),
-		quiet:   make(chan struct{}, 1),
+		names: broker.NamesFor(c.Source, c.Group),
+		scope: idempotency.Scope(c.Source, c.Group),
+		host:  on, kick: on.Gate(), asked: on.Gate(), paused: on.Gate(), quiet: on.Gate(),
 	}
 	w.deps.init(*c.Dependency, c.Test.Seed)
 	return w, nil
@@ -244,24 +253,18 @@ func (w *Worker) Run(ctx context.Context) error {
 	defer w.settle.cancel(engine.ErrShutdown)
 	defer w.work.cancel(engine.ErrShutdown)
 
-	fetching := make(chan struct{})
-	go func() { //nolint:contextcheck // the worker has lifetimes of its own
-		defer close(fetching)
-		pausing := make(chan struct{})
-		go func() { defer close(pausing); w.pauseLoop() }()
-		w.receiveLoop()
-		<-pausing
-	}()
-	ticking := make(chan struct{})
-	tickDone := make(chan struct{})
-	go func() { defer close(tickDone); w.tickLoop(ticking) }() //nolint:contextcheck // likewise
+	receiving, pausing, ticking := w.host.Gate(), w.host.Gate(), w.host.Gate()
+	w.host.Start(func() { defer receiving.Open(); w.receiveLoop() })
+	w.host.Start(func() { defer pausing.Open(); w.pauseLoop() })
+	w.host.Start(func() { defer ticking.Open(); w.tickLoop() })
 
-	w.step(nil, w.machine.Start) //nolint:contextcheck // likewise
-	<-ctx.Done()
-	err := w.stop(fetching) //nolint:contextcheck // likewise
-	close(ticking)
-	<-tickDone
-	closeCtx, cancel := context.WithTimeout(base, w.cfg.SettleTimeout)
+	w.step(nil, w.machine.Start) //nolint:contextcheck // the worker has lifetimes of its own
+	w.host.Await(ctx)
+	err := w.stop(receiving, pausing) //nolint:contextcheck // likewise
+	w.ended.Store(true)
+	w.kick.Open()
+	ticking.Wait(time.Time{})
+	closeCtx, cancel := w.host.Timeout(base, w.cfg.SettleTimeout)
 	defer cancel()
 	if cerr := w.sub.Close(closeCtx); cerr != nil {
 		err = errors.Join(err, fmt.Errorf("worker %s: close the subscription: %w", w.cfg.Source, cerr))
@@ -300,24 +303,24 @@ func (w *Worker) open(ctx context.Context) error {
 }
 
 // stop ends the three lifetimes in turn.
-func (w *Worker) stop(fetching <-chan struct{}) error {
+func (w *Worker) stop(receiving, pausing host.Gate) error {
 	w.fetch.cancel(engine.ErrShutdown)
+	w.asked.Open()
+	w.paused.Open()
 	w.step(nil, w.machine.Stop)
-	<-fetching
-	drainCtx, cancel := context.WithTimeout(w.settle.ctx, w.cfg.SettleTimeout)
+	receiving.Wait(time.Time{})
+	pausing.Wait(time.Time{})
+	drainCtx, cancel := w.host.Timeout(w.settle.ctx, w.cfg.SettleTimeout)
 	defer cancel()
 	if err := w.sub.Drain(drainCtx); err != nil {
 		w.cfg.Logger.Warn("drain the subscription", slog.String("source", w.cfg.Source), slog.Any("error", err))
 	}
-	patience := time.NewTimer(w.cfg.StopTimeout)
-	defer patience.Stop()
-	if w.waitQuiet(patience.C) {
+	if w.waitQuiet(w.cfg.StopTimeout) {
 		return nil
 	}
 	w.step(nil, w.machine.Abort)
 	w.work.cancel(engine.ErrShutdown)
-	patience.Reset(w.cfg.SettleTimeout)
-	if w.waitQuiet(patience.C) {
+	if w.waitQuiet(w.cfg.SettleTimeout) {
 		return nil
 	}
 	w.settle.cancel(engine.ErrShutdown)
@@ -326,12 +329,11 @@ func (w *Worker) stop(fetching <-chan struct{}) error {
 }
 
 // waitQuiet waits until no goroutine holds a message, or gives up.
-func (w *Worker) waitQuiet(giveUp <-chan time.Time) bool {
+func (w *Worker) waitQuiet(patience time.Duration) bool {
+	giveUp := w.host.Now().Add(patience)
 	for w.busy.Load() > 0 {
-		select {
-		case <-w.quiet:
-		case <-giveUp:
-			return false
+		if !w.quiet.Wait(giveUp) {
+			return w.busy.Load() == 0
 		}
 	}
 	return true
@@ -370,7 +372,7 @@ func (w *Worker) Snapshot() Snapshot {
 	if w.machine == nil {
 		return s
 	}
-	m := w.machine.Snapshot(time.Now())
+	m := w.machine.Snapshot(w.host.Now())
 	s.Running = w.running.Load()
 	s.Waiting, s.Handlers, s.Staying, s.Stuck, s.Suspects, s.Breaker = m.Waiting, m.Running, m.Staying, m.Stuck, m.Suspects, m.Breaker
 	return s
