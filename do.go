@@ -22,6 +22,7 @@ type Retrier struct {
 	budget  *retry.Budget
 	breaker *breaker.Breaker
 	rules   []failure.Rule
+	made    time.Time
 }
 
 // RetrierConfig configures a Retrier.
@@ -43,7 +44,7 @@ func NewRetrier(c RetrierConfig) (*Retrier, error) {
 	if err := p.Validate(); err != nil {
 		return nil, fmt.Errorf("retrier: %w", err)
 	}
-	return &Retrier{policy: p, budget: c.Budget, breaker: c.Breaker, rules: c.Rules}, nil
+	return &Retrier{policy: p, budget: c.Budget, breaker: c.Breaker, rules: c.Rules, made: time.Now()}, nil
 }
 
 // DoResult says how a call went.
@@ -65,71 +66,81 @@ type DoResult struct {
 // policy's limit. Each attempt counts for the breaker by itself. A panic of fn is
 // not recovered.
 func (r *Retrier) Do(ctx context.Context, fn func(ctx context.Context) error) DoResult {
-	start := time.Now()
+	start := r.clock()
+	if r.budget != nil {
+		r.budget.Attempt(r.time(start))
+	}
 	var (
 		res   DoResult
+		f     failure.Failure
 		delay = r.policy.Strategy.Base
 	)
-	for now := start; ; now = time.Now() {
-		err, refused := r.try(ctx, now, fn)
+	for now := start; ; now = r.clock() {
+		end, refused, err := r.try(ctx, now, fn, &f)
+		res.Duration = end - start
 		if refused {
 			res.Stopped = true
 			res.Err = errors.Join(res.Err, err)
-			break
+			return res
 		}
 		res.Attempts++
 		res.Err = err
-		if err == nil {
-			break
-		}
-		f := failure.Classify(err, r.rules...)
-		if f.Category.Permanent() || f.Quarantine || res.Attempts >= r.policy.Attempts || ctx.Err() != nil {
-			break
+		if err == nil || f.Category.Permanent() || f.Quarantine || res.Attempts >= r.policy.Attempts || ctx.Err() != nil {
+			return res
 		}
 		delay = r.policy.Delay(res.Attempts, f.Category, delay, f.RetryAfter, global{})
 		wait := delay
 		if r.budget != nil {
-			wait = max(wait, r.budget.Reserve(time.Now()))
+			wait = max(wait, r.budget.Reserve(r.time(end)))
 		}
 		if err := sleep(ctx, wait); err != nil {
 			res.Err = errors.Join(res.Err, err)
-			break
+			res.Duration = r.clock() - start
+			return res
 		}
 	}
-	res.Duration = time.Since(start)
-	return res
 }
 
-// try makes one attempt behind the breaker.
-func (r *Retrier) try(ctx context.Context, now time.Time, fn func(ctx context.Context) error) (err error, refused bool) {
+// try makes one attempt behind the breaker. It returns when the attempt ended, and
+// fills in f if it failed.
+func (r *Retrier) try(ctx context.Context, now time.Duration, fn func(ctx context.Context) error, f *failure.Failure) (end time.Duration, refused bool, err error) {
 	if r.breaker == nil {
-		if r.budget != nil {
-			r.budget.Attempt(now)
+		if err = fn(ctx); err != nil {
+			*f = failure.Classify(err, r.rules...)
 		}
-		return fn(ctx), false
+		return r.clock(), false, err
 	}
-	permit, err := r.breaker.Allow(now)
-	if err != nil {
-		return err, true
-	}
-	if r.budget != nil {
-		r.budget.Attempt(now)
+	permit, ok := r.breaker.AllowClosed()
+	if !ok {
+		if permit, err = r.breaker.Allow(r.time(now)); err != nil {
+			return now, true, err
+		}
 	}
 	outcome := breaker.Ignored
-	defer func() { r.breaker.Report(time.Now(), permit, outcome) }() // a panic gives the permit back
-	err = fn(ctx)
-	outcome = r.outcome(ctx, err)
-	return err, false
+	defer func() { // a panic gives the permit back
+		end = r.clock()
+		r.breaker.Report(r.time(end), permit, outcome)
+	}()
+	if err = fn(ctx); err == nil {
+		outcome = breaker.Success
+		return end, false, nil
+	}
+	*f = failure.Classify(err, r.rules...)
+	outcome = blame(ctx, f)
+	return end, false, err
 }
 
-func (r *Retrier) outcome(ctx context.Context, err error) breaker.Outcome {
-	switch {
-	case err == nil:
-		return breaker.Success
-	case errors.Is(ctx.Err(), context.Canceled):
-		return breaker.Ignored
-	}
-	if f := failure.Classify(err, r.rules...); f.Downstream {
+// clock returns the time since the Retrier was made: a reading of the monotonic
+// clock alone, at half the cost of time.Now.
+func (r *Retrier) clock() time.Duration { return time.Since(r.made) }
+
+// time makes a time of a reading. It may go astray from the clock on the wall, and
+// is only compared with others.
+func (r *Retrier) time(at time.Duration) time.Time { return r.made.Add(at) }
+
+// blame says what a failed call means for the breaker in front of it.
+func blame(ctx context.Context, f *failure.Failure) breaker.Outcome {
+	if f.Downstream && !errors.Is(ctx.Err(), context.Canceled) {
 		return breaker.Failure
 	}
 	return breaker.Ignored
@@ -137,6 +148,9 @@ func (r *Retrier) outcome(ctx context.Context, err error) breaker.Outcome {
 
 // sleep waits, or says at once that the context will end before.
 func sleep(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
+		return context.Cause(ctx)
+	}
 	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < d {
 		return fmt.Errorf("no time for another attempt in %s: %w", d, context.DeadlineExceeded)
 	}
@@ -173,17 +187,24 @@ type Execution[T any] struct {
 // what is called, such as schema failures, do not count. A panic of fn gives the
 // permit back and goes on. It is safe for concurrent use.
 func Execute[T any](ctx context.Context, b *breaker.Breaker, fn func(ctx context.Context) (T, error)) (x Execution[T]) {
-	permit, err := b.Allow(time.Now())
-	if err != nil {
-		x.Err, x.Rejected, x.State = err, true, b.State(time.Now())
-		return x
+	permit, ok := b.AllowClosed()
+	if !ok {
+		if permit, x.Err = b.Allow(time.Now()); x.Err != nil {
+			x.Rejected, x.State = true, b.State(time.Time{})
+			return x
+		}
 	}
 	outcome := breaker.Ignored
 	defer func() {
-		b.Report(time.Now(), permit, outcome)
-		x.State = b.State(time.Now())
+		now := time.Now()
+		b.Report(now, permit, outcome)
+		x.State = b.State(now)
 	}()
-	x.Value, x.Err = fn(ctx)
-	outcome = (&Retrier{}).outcome(ctx, x.Err)
+	if x.Value, x.Err = fn(ctx); x.Err == nil {
+		outcome = breaker.Success
+		return x
+	}
+	f := failure.Classify(x.Err)
+	outcome = blame(ctx, &f)
 	return x
 }

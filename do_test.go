@@ -124,6 +124,22 @@ func TestDoKeepsItsBudget(t *testing.T) {
 	})
 }
 
+// Only what comes in anew pays into the budget: retries that did would let a
+// storm of them feed itself.
+func TestDoPaysIntoTheBudgetOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		budget, err := retry.NewBudget(retry.BudgetConfig{Ratio: 1, Floor: 1, Burst: 3})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := retrier(t, redrive.RetrierConfig{Policy: retry.Policy{Attempts: 5, Strategy: retry.Strategy{Backoff: retry.Immediate}}, Budget: budget})
+		res := r.Do(t.Context(), func(context.Context) error { return io.ErrUnexpectedEOF })
+		if res.Attempts != 5 || res.Duration != time.Second {
+			t.Errorf("four retries from a full bucket of three and one token a second took %s: %+v", res.Duration, res)
+		}
+	})
+}
+
 func TestDoValidates(t *testing.T) {
 	if _, err := redrive.NewRetrier(redrive.RetrierConfig{Policy: retry.Policy{Attempts: -1}}); err == nil {
 		t.Error("accepted")

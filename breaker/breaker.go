@@ -40,12 +40,23 @@ func New(c Config, seed uint64) (*Breaker, error) {
 	return b, nil
 }
 
+// AllowClosed is Allow for a caller that has not read the clock: a closed breaker
+// gives permits without asking for the time, and reading it costs more than the
+// permit. If ok is false the breaker is not closed, and Allow decides.
+func (b *Breaker) AllowClosed() (p Permit, ok bool) {
+	e := b.current.Load()
+	if e.state != Closed {
+		return Permit{}, false
+	}
+	return b.permit(e), true
+}
+
 // Allow asks for a permit for one call. A refusal is an *OpenError and costs
 // nothing: neither a message's attempt nor a count here. A permit should be
 // reported, but a closed breaker does not mind one that never is.
 func (b *Breaker) Allow(now time.Time) (Permit, error) {
-	if e := b.current.Load(); e.state == Closed {
-		return b.permit(e), nil
+	if p, ok := b.AllowClosed(); ok {
+		return p, nil
 	}
 	at := b.offset(now)
 	b.mu.Lock()

@@ -408,3 +408,32 @@ func TestSuccessDoesNotAllocate(t *testing.T) {
 		t.Errorf("Allow and Report allocate %v times", n)
 	}
 }
+
+// A closed breaker gives a permit without the time, and it counts like any other;
+// one that is not closed gives none and nothing changes, also where a probe is due.
+func TestAllowClosedGivesPermitsOfAClosedBreakerOnly(t *testing.T) {
+	b := newBreaker(t, breaker.Config{})
+	for range 5 {
+		p, ok := b.AllowClosed()
+		if !ok {
+			t.Fatal("a closed breaker gave no permit")
+		}
+		b.Report(start, p, breaker.Failure)
+	}
+	if got := b.State(start); got != breaker.Open {
+		t.Fatalf("state after five failures is %v", got)
+	}
+	due := b.Next(start)
+	if _, ok := b.AllowClosed(); ok {
+		t.Error("an open breaker gave a permit")
+	}
+	if !call(b, due, breaker.Success) {
+		t.Fatal("no probe is admitted when it is due")
+	}
+	if p, ok := b.AllowClosed(); ok || b.State(due) != breaker.HalfOpen {
+		t.Errorf("a half-open breaker gave %+v", p)
+	}
+	if !call(b, due, breaker.Success) {
+		t.Error("asking took a probe away")
+	}
+}
