@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"sync"
 	"syscall"
@@ -22,12 +23,20 @@ import (
 // Options say how the server runs. The zero value is a server with the default
 // sync interval and no limits.
 type Options struct {
+	// Version is the version to run, such as "v2.10.27". Default: the one that the
+	// workspace pins.
+	Version string
 	// SyncAlways makes the server sync to disk before it confirms.
 	SyncAlways bool
 	// MaxStore limits the bytes that JetStream may store, 0 for no limit.
 	MaxStore int64
 	// MaxPayload is the largest message in bytes, 0 for the server's 1 MiB.
 	MaxPayload int
+	// Config is added to the server's configuration file.
+	Config string
+	// Client says how clients connect where Config asks for more than the token.
+	// With it the server does not ask for the token.
+	Client []nats.Option
 }
 
 // Server is a nats-server process. Its methods fail the test on trouble and
@@ -42,6 +51,8 @@ type Server struct {
 	binary string
 	config string
 	port   int
+	name   string
+	client []nats.Option
 
 	mu     sync.Mutex
 	cmd    *exec.Cmd
@@ -53,13 +64,12 @@ type Server struct {
 // directory of its own. It ends with the test.
 func Start(tb testing.TB, options Options) *Server {
 	tb.Helper()
-	s := &Server{tb: tb, binary: Binary(tb), Token: "natstest-token", output: &lockedBuffer{}}
+	s := newServer(tb, options)
 	// A port found free can be taken before the server listens; three tries make
 	// that harmless.
 	for range 3 {
-		s.port = freePort(tb)
-		s.URL = fmt.Sprintf("nats://127.0.0.1:%d", s.port)
-		s.config = writeConfig(tb, s.port, s.Token, options)
+		s.take(freePort(tb))
+		s.config = writeConfig(tb, s, options, "")
 		if s.launch() == nil {
 			break
 		}
@@ -67,6 +77,21 @@ func Start(tb testing.TB, options Options) *Server {
 	tb.Cleanup(s.stop)
 	s.awaitReady()
 	return s
+}
+
+func newServer(tb testing.TB, options Options) *Server {
+	tb.Helper()
+	s := &Server{tb: tb, binary: Binary(tb, options.Version), output: &lockedBuffer{}, client: options.Client}
+	if s.client == nil {
+		s.Token = "natstest-token"
+		s.client = []nats.Option{nats.Token(s.Token)}
+	}
+	return s
+}
+
+func (s *Server) take(port int) {
+	s.port = port
+	s.URL = fmt.Sprintf("nats://127.0.0.1:%d", port)
 }
 
 // Kill ends the server with SIGKILL and returns when it is gone.
@@ -91,11 +116,20 @@ func (s *Server) Restart() {
 	s.awaitReady()
 }
 
+// Upgrade stops the server in order and starts another version of it on the same
+// port and data. The empty version is the one that the workspace pins.
+func (s *Server) Upgrade(version string) {
+	s.tb.Helper()
+	s.Stop()
+	s.binary = Binary(s.tb, version)
+	s.Restart()
+}
+
 // Connect returns a plain connection that closes with the test.
 func (s *Server) Connect(options ...nats.Option) *nats.Conn {
 	s.tb.Helper()
-	options = append([]nats.Option{nats.Token(s.Token), nats.MaxReconnects(-1), nats.ReconnectWait(20 * time.Millisecond)}, options...)
-	nc, err := nats.Connect(s.URL, options...)
+	own := append(slices.Clone(s.client), nats.MaxReconnects(-1), nats.ReconnectWait(20*time.Millisecond))
+	nc, err := nats.Connect(s.URL, append(own, options...)...)
 	if err != nil {
 		s.tb.Fatalf("connect to the test server: %v", err)
 	}
@@ -103,20 +137,23 @@ func (s *Server) Connect(options ...nats.Option) *nats.Conn {
 	return nc
 }
 
-func writeConfig(tb testing.TB, port int, token string, options Options) string {
+func writeConfig(tb testing.TB, s *Server, options Options, more string) string {
 	tb.Helper()
 	dir := tb.TempDir()
-	sync := "2m"
+	interval := "2m"
 	if options.SyncAlways {
-		sync = "always"
+		interval = "always"
 	}
 	var b bytes.Buffer
-	fmt.Fprintf(&b, "listen: \"127.0.0.1:%d\"\n", port)
-	fmt.Fprintf(&b, "authorization { token: %q }\n", token)
+	fmt.Fprintf(&b, "listen: \"127.0.0.1:%d\"\n", s.port)
+	if s.Token != "" {
+		fmt.Fprintf(&b, "authorization { token: %q }\n", s.Token)
+	}
+	b.WriteString(options.Config + "\n" + more + "\n")
 	if options.MaxPayload > 0 {
 		fmt.Fprintf(&b, "max_payload: %d\n", options.MaxPayload)
 	}
-	fmt.Fprintf(&b, "jetstream {\n  store_dir: %q\n  sync_interval: %s\n", filepath.Join(dir, "data"), sync)
+	fmt.Fprintf(&b, "jetstream {\n  store_dir: %q\n  sync_interval: %s\n", filepath.Join(dir, "data"), interval)
 	if options.MaxStore > 0 {
 		fmt.Fprintf(&b, "  max_file_store: %d\n", options.MaxStore)
 	}
@@ -202,7 +239,7 @@ func (s *Server) awaitReady() {
 	s.tb.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
-	nc, err := nats.Connect(s.URL, nats.Token(s.Token), nats.Timeout(5*time.Second))
+	nc, err := nats.Connect(s.URL, append(slices.Clone(s.client), nats.Timeout(5*time.Second))...)
 	if err != nil {
 		s.tb.Fatalf("nats-server does not answer: %v: %s", err, s.output.String())
 	}
@@ -211,6 +248,8 @@ func (s *Server) awaitReady() {
 	if err != nil {
 		s.tb.Fatal(err)
 	}
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
 	for {
 		if _, err = js.AccountInfo(ctx); err == nil {
 			return
@@ -218,6 +257,7 @@ func (s *Server) awaitReady() {
 		if ctx.Err() != nil {
 			s.tb.Fatalf("JetStream does not answer: %v: %s", err, s.output.String())
 		}
+		<-tick.C
 	}
 }
 
