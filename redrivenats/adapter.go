@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -27,6 +28,11 @@ type Broker struct {
 	js      jetstream.JetStream
 	req     *requests
 	routes  *routes
+	// level is the level of the JetStream API that the server speaks.
+	level int
+	// naks says that retries wait by delayed negative acknowledgements, because the
+	// retry stream has no schedules.
+	naks atomic.Bool
 
 	mu            sync.Mutex
 	subscriptions map[*subscription]struct{}
@@ -77,7 +83,8 @@ func newBroker(ctx context.Context, nc *nats.Conn, config Config) (*Broker, erro
 	if err != nil {
 		return nil, fmt.Errorf("redrivenats: %w", err)
 	}
-	if _, err := js.AccountInfo(ctx); err != nil {
+	account, err := js.AccountInfo(ctx)
+	if err != nil {
 		return nil, fmt.Errorf("redrivenats: JetStream at %s: %w", redactURL(nc.ConnectedUrl()), err)
 	}
 	cluster := config.Cluster
@@ -93,8 +100,9 @@ func newBroker(ctx context.Context, nc *nats.Conn, config Config) (*Broker, erro
 	}
 	b := &Broker{
 		config: config, layout: layout{config.Prefix}, cluster: cluster, nc: nc, js: js, req: req,
-		subscriptions: map[*subscription]struct{}{},
+		level: account.API.Level, subscriptions: map[*subscription]struct{}{},
 	}
+	b.naks.Store(b.level < levelSchedules)
 	b.routes = newRoutes(b)
 	return b, nil
 }
@@ -141,6 +149,13 @@ func (b *Broker) unregister(s *subscription) {
 // released one holds a place among the unsettled.
 const maxRelease = 24 * time.Hour
 
+// Levels of the JetStream API, which a server tells, from which on it can do
+// something: 2.11 has level 1, 2.12 level 2, and before there was none.
+const (
+	levelBatches   = 1
+	levelSchedules = 2
+)
+
 // Caps reports what JetStream can do for the queue.
 func (b *Broker) Caps(ctx context.Context, queue string) (broker.Caps, error) {
 	if !b.nc.IsConnected() {
@@ -159,6 +174,10 @@ func (b *Broker) Caps(ctx context.Context, queue string) (broker.Caps, error) {
 			"A confirmed write is on disk only if the server syncs always or the stream is replicated.",
 		},
 	}
+	if err := b.probeRetry(ctx); err != nil {
+		return broker.Caps{}, err
+	}
+	caps.Notes = append(caps.Notes, b.delayNotes()...)
 	source, err := b.source(ctx, queue, broker.DefaultGroup)
 	switch {
 	case errors.Is(err, broker.ErrUnroutable):
@@ -182,14 +201,15 @@ const plainClientsNote = "Plain NATS clients that publish to the queue reach the
 // Topology returns the part of the Broker that reads and creates queues.
 func (b *Broker) Topology() broker.Topology { return topology{b} }
 
-// checkVersion refuses servers without message schedules.
+// checkVersion refuses servers whose streams and consumers keep no metadata, by
+// which redrive finds its own.
 func checkVersion(version string) error {
 	major, minor, ok := parseVersion(version)
 	if !ok {
-		return fmt.Errorf("redrivenats: the server's version %q cannot be read, want 2.12 or newer", version)
+		return fmt.Errorf("redrivenats: the server's version %q cannot be read, want 2.10 or newer, 2.12 for message schedules", version)
 	}
-	if major < 2 || major == 2 && minor < 12 {
-		return fmt.Errorf("redrivenats: nats-server %s has no message schedules, which carry retries: upgrade to 2.12 or newer", version)
+	if major < 2 || major == 2 && minor < 10 {
+		return fmt.Errorf("redrivenats: nats-server %s keeps no metadata on streams, by which redrive finds its own: upgrade to 2.12 or newer (2.10 and 2.11 work, with limits)", version)
 	}
 	return nil
 }

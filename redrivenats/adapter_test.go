@@ -5,7 +5,7 @@ import "testing"
 func TestOldServersAreRefused(t *testing.T) {
 	for version, want := range map[string]bool{
 		"2.12.0": true, "2.15.2": true, "2.12.0-RC.3": true, "3.0.0": true, "v2.14.1": true,
-		"2.11.9": false, "2.9": false, "1.4.1": false, "": false, "dev": false,
+		"2.11.9": true, "2.10.0": true, "2.9.25": false, "2.9": false, "1.4.1": false, "": false, "dev": false,
 	} {
 		if err := checkVersion(version); (err == nil) != want {
 			t.Errorf("server %q: %v", version, err)

@@ -74,12 +74,21 @@ func (r *rig) harness() brokertest.Harness {
 
 func (r *rig) open(t brokertest.T) *redrivenats.Broker {
 	t.Helper()
+	return r.openWith(t, func(*config) {})
+}
+
+type config = redrivenats.Config
+
+func (r *rig) openWith(t brokertest.T, edit func(*config)) *redrivenats.Broker {
+	t.Helper()
+	var c config
+	edit(&c)
 	nc, err := nats.Connect(r.server.URL, nats.Token(r.server.Token), nats.ReconnectBufSize(-1),
 		nats.MaxReconnects(-1), nats.ReconnectWait(20*time.Millisecond))
 	if err != nil {
 		t.Fatalf("connect: %v", err)
 	}
-	b, err := redrivenats.New(t.Context(), nc, redrivenats.Config{})
+	b, err := redrivenats.New(t.Context(), nc, c)
 	if err != nil {
 		nc.Close()
 		t.Fatalf("new: %v", err)

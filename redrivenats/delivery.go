@@ -44,6 +44,9 @@ type delivery struct {
 	sequence   uint64
 	decoded    decoded
 	deliveries broker.Deliveries
+	// count is the server's count of deliveries, this one included, and waited the
+	// part of it that came before the copy was due.
+	count, waited int
 
 	// mu may be taken while the subscription's lock is held, never the other way
 	// round.
@@ -141,7 +144,9 @@ func (d *delivery) Mark(ctx context.Context, mark broker.Mark) error {
 }
 
 func (d *delivery) note(ctx context.Context, mark broker.Mark) error {
-	revision, err := d.lane.b.putMark(ctx, d.markKey(), markRow{Mark: mark, Deliveries: d.deliveries.Earlier + 1})
+	revision, err := d.lane.b.putMark(ctx, d.markKey(), markRow{
+		Mark: mark, Deliveries: d.deliveries.Earlier + 1, Waited: d.waited,
+	})
 	if err != nil {
 		return err
 	}
@@ -204,7 +209,11 @@ func (d *delivery) settle(ctx context.Context, outcome broker.Outcome) (broker.R
 	case broker.Release:
 		return broker.Receipt{}, d.giveBack(ctx, o)
 	case broker.Retry:
-		return d.move(ctx, "retry:"+o.PublishID, func() (*nats.Msg, error) { return d.schedule(o) })
+		build := d.schedule
+		if d.lane.b.naks.Load() {
+			build = d.postponed
+		}
+		return d.move(ctx, "retry:"+o.PublishID, func() (*nats.Msg, error) { return build(o) })
 	case broker.Dead:
 		return d.move(ctx, "dead:"+o.Queue+":"+o.PublishID, func() (*nats.Msg, error) { return d.letter(o) })
 	}
@@ -286,7 +295,7 @@ func (d *delivery) schedule(o broker.Retry) (*nats.Msg, error) {
 		return nil, errors.New("retry: PublishID is empty")
 	}
 	b := d.lane.b
-	m := d.copy(o.Envelope, "")
+	m := d.copy(copyHeaders{envelope: o.Envelope})
 	m.Subject = b.layout.scheduleSubject(d.s.names.Retry, o.PublishID)
 	m.Header[headerSchedule] = []string{"@at " + dueTime(o.At).UTC().Format(time.RFC3339Nano)}
 	m.Header[headerScheduleTarget] = []string{b.layout.retrySubject(d.s.names.Retry)}
@@ -312,7 +321,7 @@ func (d *delivery) letter(o broker.Dead) (*nats.Msg, error) {
 		return nil, errors.New("dead-letter: PublishID or Queue is empty")
 	}
 	b := d.lane.b
-	m := d.copy(o.Envelope, shortenedName(o.Queue))
+	m := d.copy(copyHeaders{envelope: o.Envelope, queue: shortenedName(o.Queue)})
 	m.Subject = b.layout.dlqSubject(o.Queue)
 	m.Header[jetstream.MsgIDHeader] = []string{headerID(o.PublishID)}
 	m.Header[jetstream.ExpectedStreamHeader] = []string{b.layout.dlqStream()}
@@ -321,9 +330,8 @@ func (d *delivery) letter(o broker.Dead) (*nats.Msg, error) {
 
 // copy takes the body, the key and the producer's headers as they came, and
 // never the headers that steer the server.
-func (d *delivery) copy(envelope []byte, queue string) *nats.Msg {
+func (d *delivery) copy(own copyHeaders) *nats.Msg {
 	m := &d.decoded.message
-	return &nats.Msg{Data: m.Body, Header: encodeHeaders(m.Headers, copyHeaders{
-		envelope: envelope, key: m.Key, expiresAt: d.decoded.expiresAt, time: m.Time, queue: queue,
-	})}
+	own.key, own.expiresAt, own.time = m.Key, d.decoded.expiresAt, m.Time
+	return &nats.Msg{Data: m.Body, Header: encodeHeaders(m.Headers, own)}
 }

@@ -51,6 +51,8 @@ type copyHeaders struct {
 	expiresAt string
 	time      time.Time
 	queue     string
+	// due is when a copy that waits without a schedule is due, zero for none.
+	due time.Time
 }
 
 // encodeHeaders makes the headers of a message to send: those of the producer,
@@ -85,6 +87,11 @@ func encodeHeaders(headers []broker.Header, own copyHeaders) nats.Header {
 	}
 	if !own.time.IsZero() {
 		out[HeaderTime] = []string{strconv.FormatInt(own.time.UnixNano(), 10)}
+	}
+	if !own.due.IsZero() {
+		// Rounded up: a retry is never early.
+		millis := own.due.Add(time.Millisecond - time.Nanosecond).UnixMilli()
+		out[broker.HeaderDue] = []string{strconv.FormatInt(millis, 10)}
 	}
 	if own.queue != "" {
 		out[HeaderQueue] = []string{encodeValue([]byte(own.queue))}
@@ -122,7 +129,7 @@ func steers(name string) bool {
 
 func reserved(name string) bool {
 	switch name {
-	case broker.HeaderEnvelope, broker.HeaderExpiresAt, HeaderKey, HeaderExtra, HeaderTime, HeaderQueue:
+	case broker.HeaderEnvelope, broker.HeaderExpiresAt, broker.HeaderDue, HeaderKey, HeaderExtra, HeaderTime, HeaderQueue:
 		return true
 	}
 	return false
@@ -184,6 +191,8 @@ type decoded struct {
 	expiresAt string
 	// queue is the value of HeaderQueue.
 	queue string
+	// due is when a copy that waits without a schedule may be handled.
+	due time.Time
 }
 
 // decode makes a port message of a stored one.
@@ -203,6 +212,11 @@ func decode(s stored) decoded {
 	if v := header[HeaderTime]; s.ours && len(v) > 0 {
 		if nanos, err := strconv.ParseInt(v[0], 10, 64); err == nil {
 			m.Time = time.Unix(0, nanos)
+		}
+	}
+	if v := header[broker.HeaderDue]; s.ours && len(v) > 0 {
+		if millis, err := strconv.ParseInt(v[0], 10, 64); err == nil {
+			d.due = time.UnixMilli(millis)
 		}
 	}
 	if !s.ours {
@@ -267,7 +281,8 @@ func decodeProducer(header nats.Header, ours, keepExpiry bool) (headers, control
 			}
 			continue
 		}
-		if !reserved(name) || keepExpiry && name == broker.HeaderExpiresAt {
+		theirs := keepExpiry && name == broker.HeaderExpiresAt || !ours && name == broker.HeaderDue
+		if !reserved(name) || theirs {
 			headers = appendValues(headers, name, header[name])
 		}
 	}

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
+
 	"github.com/redrive-dev/redrive/broker"
 )
 
@@ -49,7 +51,7 @@ func (b *Broker) view(ctx context.Context, queue string) (*view, error) {
 			return nil, err
 		}
 		return &view{
-			b: b, queue: queue, stream: info.Config.Name, created: info.Created, direct: info.Config.AllowDirect, ours: true, known: true,
+			b: b, queue: queue, stream: info.Config.Name, created: info.Created, direct: b.readsBatches(info.Config), ours: true, known: true,
 			filters: []string{b.layout.scheduleSubjects(queue), b.layout.retrySubject(queue)},
 		}, nil
 	case broker.KindSource:
@@ -64,7 +66,7 @@ func (b *Broker) view(ctx context.Context, queue string) (*view, error) {
 			return nil, err
 		}
 		return &view{
-			b: b, queue: queue, stream: info.Config.Name, created: info.Created, direct: info.Config.AllowDirect,
+			b: b, queue: queue, stream: info.Config.Name, created: info.Created, direct: b.readsBatches(info.Config),
 			filters: []string{owned[0].subject}, known: true,
 		}, nil
 	}
@@ -76,7 +78,7 @@ func (b *Broker) view(ctx context.Context, queue string) (*view, error) {
 		return nil, err
 	}
 	return &view{
-		b: b, queue: queue, stream: src.stream, created: src.created, direct: src.direct,
+		b: b, queue: queue, stream: src.stream, created: src.created, direct: src.direct && b.level >= levelBatches,
 		filters: []string{orAll(src.filter)}, known: src.subject != "",
 	}, nil
 }
@@ -87,9 +89,14 @@ func (b *Broker) letterView(ctx context.Context, queue string) (*view, error) {
 		return nil, err
 	}
 	return &view{
-		b: b, queue: queue, stream: info.Config.Name, created: info.Created, direct: info.Config.AllowDirect,
+		b: b, queue: queue, stream: info.Config.Name, created: info.Created, direct: b.readsBatches(info.Config),
 		filters: []string{b.layout.dlqSubject(queue)}, ours: true, known: true,
 	}, nil
+}
+
+// readsBatches reports whether the stream can be read in batches.
+func (b *Broker) readsBatches(c jetstream.StreamConfig) bool {
+	return c.AllowDirect && b.level >= levelBatches
 }
 
 // Mode returns Observe.

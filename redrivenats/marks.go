@@ -36,6 +36,9 @@ func markPrefix(stream string, created time.Time) string {
 type markRow struct {
 	Mark       broker.Mark `json:"mark"`
 	Deliveries int         `json:"deliveries"`
+	// Waited is the server's count at the newest delivery of a copy that was not
+	// due: no handler saw that one or any before it.
+	Waited int `json:"waited,omitempty"`
 }
 
 // putMark stores a note and returns its revision.

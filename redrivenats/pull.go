@@ -319,6 +319,7 @@ func (l *lane) delivery(ctx context.Context, s *subscription, a arrival) (*deliv
 			subjectKnown: l.ours || a.m.Subject == l.subject, ours: l.ours,
 		}),
 		deliveries: broker.Deliveries{Earlier: int(info.count) - 1, Kind: broker.CountExact},
+		count:      int(info.count),
 	}
 	if info.count <= 1 && !l.isMarked(info.sequence) {
 		return d, nil
@@ -327,8 +328,8 @@ func (l *lane) delivery(ctx context.Context, s *subscription, a arrival) (*deliv
 	if err != nil {
 		return nil, err
 	}
-	d.deliveries.Mark, d.markRevision = row.Mark, revision
-	d.deliveries.Earlier = max(d.deliveries.Earlier, row.Deliveries)
+	d.deliveries.Mark, d.markRevision, d.waited = row.Mark, revision, row.Waited
+	d.deliveries.Earlier = max(d.count-1-row.Waited, row.Deliveries, 0)
 	l.unmark(info.sequence)
 	return d, nil
 }

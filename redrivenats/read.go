@@ -114,7 +114,11 @@ func (t *batch) add(m *nats.Msg) (end bool, err error) {
 			return true, nil
 		case status == "503":
 			return true, errNoResponders
-		case status == "204", status == "404":
+		case status == "204":
+			// The count beside each message includes it on some servers and not on
+			// others; that of the end is what is left after the batch on all of them.
+			return true, t.readPending(m.Header)
+		case status == "404":
 			return true, nil
 		default:
 			return true, fmt.Errorf("read: nats answers %s %s", status, m.Header.Get("Description"))
@@ -133,14 +137,23 @@ func (t *batch) add(m *nats.Msg) (end bool, err error) {
 	}
 	_, _ = popLast(m.Header, jetstream.StreamHeader)
 	_, _ = popLast(m.Header, jetstream.LastSequenceHeader)
-	if pending, ok := popLast(m.Header, "Nats-Num-Pending"); ok {
-		t.pending, err = strconv.ParseUint(pending, 10, 64)
-		if err != nil {
-			return true, fmt.Errorf("read: pending %q: %w", pending, err)
-		}
+	if err := t.readPending(m.Header); err != nil {
+		return true, err
 	}
 	t.messages = append(t.messages, f)
 	return false, nil
+}
+
+func (t *batch) readPending(h nats.Header) error {
+	pending, ok := popLast(h, "Nats-Num-Pending")
+	if !ok {
+		return nil
+	}
+	var err error
+	if t.pending, err = strconv.ParseUint(pending, 10, 64); err != nil {
+		return fmt.Errorf("read: pending %q: %w", pending, err)
+	}
+	return nil
 }
 
 // popLast takes the value that the server added, which comes after those of a

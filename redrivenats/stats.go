@@ -35,6 +35,9 @@ func (b *Broker) Stats(ctx context.Context, queue string) (broker.Stats, error) 
 // count counts the messages of a subject and finds the time of the oldest, in
 // one request. A stream that does not exist is empty.
 func (b *Broker) count(ctx context.Context, stream, subject string, oldest *time.Time) (int64, error) {
+	if b.level < levelBatches {
+		return b.countPlainly(ctx, stream, subject, oldest)
+	}
 	read, err := b.getBatch(ctx, stream, getRequest{Seq: 1, NextFor: subject, Batch: 1})
 	if errors.Is(err, errNoResponders) {
 		_, err = b.streamInfo(ctx, stream)
@@ -58,6 +61,39 @@ func (b *Broker) count(ctx context.Context, stream, subject string, oldest *time
 	return int64(read.pending) + 1, nil
 }
 
+// countPlainly does the same with two requests, for servers that read no batches.
+func (b *Broker) countPlainly(ctx context.Context, stream, subject string, oldest *time.Time) (int64, error) {
+	s, err := b.js.Stream(ctx, stream)
+	if hasCode(err, codeStreamNotFound) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("stream %s: %w", stream, err)
+	}
+	info, err := s.Info(ctx, jetstream.WithSubjectFilter(subject))
+	if err != nil {
+		return 0, fmt.Errorf("subjects of stream %s: %w", stream, err)
+	}
+	total := int64(0)
+	for _, n := range info.State.Subjects {
+		total += int64(n)
+	}
+	if total == 0 {
+		return 0, nil
+	}
+	first, err := b.getMessage(ctx, stream, getRequest{Seq: 1, NextFor: subject})
+	switch {
+	case errors.Is(err, broker.ErrGone):
+		return total, nil
+	case err != nil:
+		return 0, err
+	}
+	if oldest.IsZero() || first.time.Before(*oldest) {
+		*oldest = first.time
+	}
+	return total, nil
+}
+
 func (b *Broker) retryStats(ctx context.Context, queue string, stats *broker.Stats) error {
 	stream := b.layout.retryStream()
 	var err error
@@ -76,7 +112,37 @@ func (b *Broker) retryStats(ctx context.Context, queue string, stats *broker.Sta
 		return err
 	}
 	stats.Ready = max(due-stats.InFlight, 0)
+	if b.naks.Load() && stats.InFlight > 0 {
+		// The server does not tell those that wait from those that are handled. What
+		// this process has in hand is known.
+		held := min(b.heldOf(retryToken(queue)), stats.InFlight)
+		stats.Delayed += stats.InFlight - held
+		stats.InFlight, stats.Exact = held, false
+	}
 	return nil
+}
+
+// heldOf counts the retries that this process has in hand.
+func (b *Broker) heldOf(consumer string) int64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	held := int64(0)
+	for s := range b.subscriptions {
+		held += s.heldOf(consumer)
+	}
+	return held
+}
+
+func (s *subscription) heldOf(consumer string) int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	held := int64(0)
+	for key := range s.inflight {
+		if key.lane.ours && key.lane.consumer == consumer {
+			held++
+		}
+	}
+	return held
 }
 
 // sourceStats adds up the streams of all groups that redrive made, or reads a

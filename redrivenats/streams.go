@@ -51,11 +51,12 @@ func (b *Broker) sourceConfig(queue, group string) jetstream.StreamConfig {
 }
 
 // retryConfig has no limit of any kind: a stream with schedules cannot refuse
-// new messages when it is full, so a limit would drop the oldest retry.
+// new messages when it is full, so a limit would drop the oldest retry. A server
+// without schedules would ignore that it is asked for them.
 func (b *Broker) retryConfig() jetstream.StreamConfig {
 	p := b.layout.prefix
 	c := b.base(b.layout.retryStream(), kindRetry, p+".sched.>", p+".retry.>")
-	c.Retention, c.Discard, c.AllowMsgSchedules, c.Duplicates = jetstream.WorkQueuePolicy, jetstream.DiscardOld, true, sourceDedupe
+	c.Retention, c.Discard, c.AllowMsgSchedules, c.Duplicates = jetstream.WorkQueuePolicy, jetstream.DiscardOld, b.level >= levelSchedules, sourceDedupe
 	c.AllowRollup = true
 	return c
 }
@@ -98,6 +99,7 @@ func (b *Broker) ensureShared(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	b.noteRetry(retry.Config)
 	dlq, err := b.ensureStream(ctx, b.dlqConfig())
 	if err != nil {
 		return err
@@ -116,10 +118,29 @@ func (b *Broker) ensureShared(ctx context.Context) error {
 	return errors.Join(slices.Concat(checkRetry(retry.Config), checkDeadLetter(dlq.Config))...)
 }
 
-// checkRetry lists what would lose messages in a retry stream.
+// noteRetry takes from the retry stream how retries wait: one that an old server
+// made has no schedules after an upgrade either, until somebody turns them on.
+func (b *Broker) noteRetry(c jetstream.StreamConfig) { b.naks.Store(!c.AllowMsgSchedules) }
+
+// probeRetry looks how retries wait. Without a retry stream that follows from the
+// server.
+func (b *Broker) probeRetry(ctx context.Context) error {
+	info, err := b.streamInfo(ctx, b.layout.retryStream())
+	switch {
+	case err == nil:
+		b.noteRetry(info.Config)
+	case !hasCode(err, codeStreamNotFound):
+		return err
+	}
+	return nil
+}
+
+// checkRetry lists what would lose messages in a retry stream. One of redrive's
+// own without schedules comes from an old server, and its retries wait by delayed
+// negative acknowledgements.
 func checkRetry(c jetstream.StreamConfig) []error {
 	return problems(c.Name, []finding{
-		{!c.AllowMsgSchedules, "allow_msg_schedules is off: retries cannot wait; it can be turned on"},
+		{!c.AllowMsgSchedules && c.Metadata[metaKind] != kindRetry, "allow_msg_schedules is off: retries cannot wait; it can be turned on"},
 		{c.Retention != jetstream.WorkQueuePolicy, "retention is not work queue: handled retries would stay"},
 		{c.MaxAge > 0, "max_age drops retries before they are due: remove it"},
 		{c.MaxMsgs > 0 || c.MaxBytes > 0 || c.MaxMsgsPerSubject > 0, "a limit drops the oldest retry when it is reached: remove it"},

@@ -196,6 +196,7 @@ func (s *subscription) collect(ctx context.Context, limit int) ([]broker.Deliver
 	s.mu.Lock()
 	first := s.turn
 	s.mu.Unlock()
+	var early []*delivery
 	for i := range s.lanes {
 		l := s.lanes[i^first]
 		for _, a := range l.arrived(limit - len(out)) {
@@ -207,10 +208,15 @@ func (s *subscription) collect(ctx context.Context, limit int) ([]broker.Deliver
 				_ = a.m.Respond([]byte(nakWithDelay(giveBackPause))) // Else its lease ends by itself.
 				continue
 			}
-			if s.hold(d) {
+			if d.early() {
+				early = append(early, d)
+			} else if s.hold(d) {
 				out = append(out, d)
 			}
 		}
+	}
+	if len(early) > 0 {
+		errs = append(errs, postpone(ctx, early))
 	}
 	if len(out) > 0 {
 		return out, nil
@@ -360,6 +366,10 @@ func (s *subscription) returnArrived(ctx context.Context, age time.Duration) {
 			d, err := l.delivery(ctx, s, a)
 			if err != nil || d.held() != nil {
 				continue // Its lease ends by itself.
+			}
+			if d.early() {
+				_ = postpone(ctx, []*delivery{d}) // Else its lease ends by itself.
+				continue
 			}
 			mark := d.deliveries.Mark
 			mark.Explained++
