@@ -2,12 +2,17 @@ package main
 
 import (
 	"context"
+	"errors"
 	"os"
 	"os/signal"
 	"syscall"
 
 	"github.com/redrive-dev/redrive/server/app"
+	"github.com/redrive-dev/redrive/server/internal/backup"
 	"github.com/redrive-dev/redrive/server/internal/cli"
+	"github.com/redrive-dev/redrive/server/internal/disk"
+	"github.com/redrive-dev/redrive/server/internal/embednats"
+	"github.com/redrive-dev/redrive/server/internal/inbox"
 )
 
 // services gives the commands what puts brokers and workers together.
@@ -23,12 +28,22 @@ func services() cli.Services {
 		},
 		NoData: app.ErrNoData,
 		Demo:   demoPlatform(),
+		Backup: backup.Platform{Hold: hold, Transient: embednats.Transient, CopyDatabase: inbox.Copy, Free: disk.Free},
 		Hangup: func() (<-chan os.Signal, func()) {
 			hangup := make(chan os.Signal, 1)
 			signal.Notify(hangup, syscall.SIGHUP)
 			return hangup, func() { signal.Stop(hangup) }
 		},
 	}
+}
+
+// hold takes a data directory that is not in use.
+func hold(dataDir string) (func() error, error) {
+	release, err := embednats.Hold(dataDir)
+	if _, locked := errors.AsType[*embednats.LockedError](err); locked {
+		return nil, &backup.Error{Err: err, Remedy: "stop redrive up first; its messages wait, and nothing is lost by that"}
+	}
+	return release, err
 }
 
 // serve runs the workers until the context ends.

@@ -57,6 +57,8 @@ func (c *call) commands() []*cobra.Command {
 		runCommand(c),
 		publishCommand(c),
 		queueCommand(c),
+		backupCommand(c),
+		restoreCommand(c),
 		demoCommand(c),
 		demoWorkerCommand(c),
 		versionCommand(c),

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/redrive-dev/redrive/broker"
+	"github.com/redrive-dev/redrive/server/internal/backup"
 	"github.com/redrive-dev/redrive/server/internal/config"
 	"github.com/redrive-dev/redrive/server/internal/demo"
 )
@@ -34,6 +35,8 @@ type Services struct {
 	Hangup func() (<-chan os.Signal, func())
 	// Demo is what redrive demo runs on.
 	Demo demo.Platform
+	// Backup is what redrive backup and restore know of a data directory.
+	Backup backup.Platform
 }
 
 // Serving says what to run.

@@ -13,6 +13,8 @@ import (
 const (
 	tokenFile = "nats.token"
 	urlFile   = "nats.url"
+	// lockFileName stays when the lock is given up.
+	lockFileName = "nats.lock"
 )
 
 // ErrNotRunning says that no server was found in a data directory.

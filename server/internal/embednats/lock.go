@@ -3,6 +3,7 @@ package embednats
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -36,7 +37,7 @@ type lockFile struct{ f *os.File }
 // acquire takes the lock of a data directory and writes this process's id
 // into it, for the message that the next one gets.
 func acquire(dataDir string) (*lockFile, error) {
-	path := filepath.Join(dataDir, "nats.lock")
+	path := filepath.Join(dataDir, lockFileName)
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600) //nolint:gosec // The data directory is the operator's setting.
 	if err != nil {
 		return nil, fmt.Errorf("lock the data directory: %w", err)
@@ -76,4 +77,50 @@ func readPID(f *os.File) int {
 		return 0
 	}
 	return pid
+}
+
+// Hold takes the lock of an existing data directory, as a running server has it,
+// so that its files stand still until release is called. A directory in use is
+// refused with a *LockedError.
+func Hold(dataDir string) (release func() error, err error) {
+	l, err := acquire(dataDir)
+	if err != nil {
+		return nil, fmt.Errorf("embednats: %w", err)
+	}
+	return l.release, nil
+}
+
+// Holder tells which process has a data directory: held is false if none has.
+// The id is 0 if the holder did not write it yet. It writes nothing; where nobody
+// has the lock it is had for an instant, shared, to find that out.
+func Holder(dataDir string) (pid int, held bool, err error) {
+	f, err := os.Open(filepath.Join(dataDir, lockFileName)) //nolint:gosec // The data directory is the operator's setting.
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, false, nil
+	}
+	if err != nil {
+		return 0, false, fmt.Errorf("embednats: %w", err)
+	}
+	pid = readPID(f)
+	err = lockShared(f)
+	// Closing gives up what was taken.
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	switch {
+	case errors.Is(err, errLocked):
+		return pid, true, nil
+	case err != nil:
+		return 0, false, fmt.Errorf("embednats: look at the lock of %s: %w", dataDir, err)
+	}
+	return 0, false, nil
+}
+
+// Transient reports whether a file of a data directory, by its name in there,
+// belongs to a running server and not to the data: the lock, the token, the URL,
+// and copies of them that a crash left.
+func Transient(name string) bool {
+	return name == lockFileName ||
+		name == tokenFile || strings.HasPrefix(name, tokenFile+".") ||
+		name == urlFile || strings.HasPrefix(name, urlFile+".")
 }
