@@ -37,7 +37,7 @@ func Verify(ctx context.Context, file string, progress func(bytes int64)) (Summa
 	if err != nil {
 		return Summary{}, err
 	}
-	return summarize(m, file, ""), nil
+	return summary(m, file, ""), nil
 }
 
 // Restore verifies a backup, and then makes a data directory of it. The directory
@@ -69,7 +69,7 @@ func Restore(ctx context.Context, p Platform, t Target) (Summary, error) {
 	if err := putTogether(ctx, p, t, m); err != nil {
 		return Summary{}, err
 	}
-	return summarize(m, t.File, t.DataDir), nil
+	return summary(m, t.File, t.DataDir), nil
 }
 
 // vacant refuses a data directory that has something in it.
@@ -118,7 +118,7 @@ func putTogether(ctx context.Context, p Platform, t Target, m Manifest) (err err
 	}
 	if err != nil {
 		// The lock is the last to go: without it another restore may be in there.
-		return errors.Join(err, clear(p, folder))
+		return errors.Join(err, discard(p, folder))
 	}
 	return nil
 }
@@ -220,8 +220,8 @@ func empty(p Platform, folder string) error {
 	return errors.Join(errs...)
 }
 
-// clear removes the folder of a restore that failed.
-func clear(p Platform, folder string) error {
+// discard removes the folder of a restore that failed.
+func discard(p Platform, folder string) error {
 	if _, err := os.Stat(folder); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}

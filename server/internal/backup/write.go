@@ -70,7 +70,7 @@ type Summary struct {
 	Config []string `json:"config_files"`
 }
 
-func summarize(m Manifest, file, dataDir string) Summary {
+func summary(m Manifest, file, dataDir string) Summary {
 	return Summary{File: file, DataDir: dataDir, Header: m.Header, Files: len(m.Files), Bytes: m.bytes(), Config: m.config()}
 }
 
@@ -105,10 +105,10 @@ func Write(ctx context.Context, p Platform, s Source) (_ Summary, err error) {
 	w := &writer{platform: p, source: s, work: work}
 	if s.File == "" {
 		m, err := w.archive(ctx, s.Stream)
-		return summarize(m, "", s.DataDir), err
+		return summary(m, "", s.DataDir), err
 	}
 	m, err := w.file(ctx)
-	return summarize(m, s.File, s.DataDir), err
+	return summary(m, s.File, s.DataDir), err
 }
 
 func temporaryFolder(file string) string {

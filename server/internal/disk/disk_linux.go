@@ -12,7 +12,7 @@ func Free(folder string) (int64, error) {
 	if err := unix.Statfs(folder, &s); err != nil {
 		return 0, fmt.Errorf("free space of %s: %w", folder, err)
 	}
-	return int64(s.Bavail) * s.Bsize, nil //nolint:gosec // no disk has 8 EiB
+	return int64(s.Bavail) * s.Bsize, nil
 }
 
 // Network returns the name of the network file system that a folder is on, empty
@@ -22,7 +22,7 @@ func Network(folder string) (string, error) {
 	if err := unix.Statfs(folder, &s); err != nil {
 		return "", fmt.Errorf("file system of %s: %w", folder, err)
 	}
-	switch uint32(s.Type) { //nolint:gosec // magic numbers have 32 bits, and some platforms sign them
+	switch uint32(s.Type) {
 	case unix.NFS_SUPER_MAGIC:
 		return "nfs", nil
 	case unix.SMB_SUPER_MAGIC, unix.SMB2_SUPER_MAGIC, unix.CIFS_SUPER_MAGIC:
