@@ -116,6 +116,34 @@ func (b *testbench) letters(queue string) []broker.Letter {
 	return letters
 }
 
+// TestNotesGoWithTheirMessages: a settled message leaves no note behind.
+func TestNotesGoWithTheirMessages(t *testing.T) {
+	for _, version := range []string{"", oldServers[0]} {
+		t.Run("server "+version, func(t *testing.T) {
+			b := newBench(t, natstest.Options{Version: version})
+			s := b.subscribe(broker.Spec{Source: "orders"})
+			b.publish("orders", "marked", "released")
+			for _, d := range receive(t, s, 2) {
+				if err := d.Mark(t.Context(), broker.Mark{StartedAlone: 1}); err != nil {
+					t.Fatal(err)
+				}
+				settle(t, d, broker.Release{Mark: broker.Mark{Explained: 1}})
+			}
+			got := receive(t, s, 2)
+			settle(t, got[0], broker.Done{})
+			settle(t, got[1], broker.Retry{At: time.Now().Add(300 * time.Millisecond), Envelope: []byte("{}"), PublishID: "r"})
+			settle(t, receive(t, s, 1)[0], broker.Done{})
+			marks, err := b.js.KeyValue(t.Context(), "redrive_marks")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if keys, err := marks.Keys(t.Context()); !errors.Is(err, jetstream.ErrNoKeysFound) {
+				t.Errorf("notes %q are left: %v", keys, err)
+			}
+		})
+	}
+}
+
 func TestEveryGroupGetsWhatIsPublished(t *testing.T) {
 	b := newBench(t, natstest.Options{})
 	main := b.subscribe(broker.Spec{Source: "orders"})

@@ -32,6 +32,9 @@ const (
 	codeStoreFailed       = 10077
 	codeHeaderTooLarge    = 10097
 	codeWorkQueueTaken    = 10100
+	codeWrongSequence     = 10071
+	// A stream with replicas answers with another code.
+	codeWrongSequenceReplicated = 10164
 )
 
 // hasCode reports whether err is an API error with one of the codes.

@@ -105,6 +105,7 @@ type layout struct{ prefix string }
 func (l layout) retryStream() string { return l.prefix + "_retry" }
 func (l layout) dlqStream() string   { return l.prefix + "_dlq" }
 func (l layout) markBucket() string  { return l.prefix + "_marks" }
+func (l layout) inboxBucket() string { return l.prefix + "_inbox" }
 func (l layout) markStream() string  { return "KV_" + l.markBucket() }
 
 func (l layout) markSubject(key string) string { return "$KV." + l.markBucket() + "." + key }

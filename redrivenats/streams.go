@@ -22,6 +22,7 @@ const (
 	kindSource     = "source"
 	kindRetry      = "retry"
 	kindDeadLetter = "dead-letter"
+	kindMarks      = "marks"
 )
 
 const (
@@ -67,6 +68,15 @@ func (b *Broker) dlqConfig() jetstream.StreamConfig {
 	return c
 }
 
+// markConfig is a key-value bucket, except that rows can be deleted without a
+// trace: the buckets that clients make keep a marker for each deleted key.
+func (b *Broker) markConfig() jetstream.StreamConfig {
+	c := b.base(b.layout.markStream(), kindMarks, b.layout.markSubject(">"))
+	c.Description = "redrive: notes about messages in flight"
+	c.MaxMsgsPerSubject, c.MaxAge, c.AllowRollup = 1, b.config.MarkTTL, true
+	return c
+}
+
 // ensureStream creates a stream unless it exists, and never changes one that
 // does.
 func (b *Broker) ensureStream(ctx context.Context, config jetstream.StreamConfig) (*jetstream.StreamInfo, error) {
@@ -104,15 +114,7 @@ func (b *Broker) ensureShared(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if _, err := b.streamInfo(ctx, b.layout.markStream()); hasCode(err, codeStreamNotFound) {
-		_, err = b.js.CreateKeyValue(ctx, jetstream.KeyValueConfig{
-			Bucket: b.layout.markBucket(), Description: "redrive: notes about messages in flight",
-			History: 1, TTL: b.config.MarkTTL, Storage: jetstream.FileStorage, Replicas: b.config.Replicas,
-		})
-		if err != nil && !errors.Is(err, jetstream.ErrBucketExists) {
-			return fmt.Errorf("create bucket %s: %w", b.layout.markBucket(), err)
-		}
-	} else if err != nil {
+	if _, err := b.ensureStream(ctx, b.markConfig()); err != nil {
 		return err
 	}
 	return errors.Join(slices.Concat(checkRetry(retry.Config), checkDeadLetter(dlq.Config))...)
