@@ -81,7 +81,7 @@ func (a *App) assemble(ctx context.Context) error {
 	if err := a.connect(ctx); err != nil {
 		return err
 	}
-	if a.inboxes, err = openInboxes(ctx, a.cfg, &a.cleanup); err != nil {
+	if a.inboxes, err = openInboxes(ctx, a.cfg, a.brokers, &a.cleanup); err != nil {
 		return err
 	}
 	if err := a.buildWorkers(parts); err != nil {

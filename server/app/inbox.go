@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/redrive-dev/redrive/idempotency"
+	"github.com/redrive-dev/redrive/redrivenats"
+	"github.com/redrive-dev/redrive/server/internal/config"
 	"github.com/redrive-dev/redrive/server/internal/inbox"
 	"github.com/redrive-dev/redrive/sqlinbox"
 )
@@ -25,11 +27,13 @@ const (
 type inboxes struct {
 	memory idempotency.Store
 	sqlite *inbox.Inbox
+	// kv are those that lie in a broker, by its name.
+	kv map[string]idempotency.Store
 }
 
 // openInboxes opens what the subscriptions ask for.
-func openInboxes(ctx context.Context, c Config, clean *cleanup) (*inboxes, error) {
-	out := &inboxes{}
+func openInboxes(ctx context.Context, c Config, brokers map[string]*Connection, clean *cleanup) (*inboxes, error) {
+	out := &inboxes{kv: map[string]idempotency.Store{}}
 	for _, s := range c.Subscriptions {
 		switch s.Inbox.Store {
 		case "memory":
@@ -49,18 +53,49 @@ func openInboxes(ctx context.Context, c Config, clean *cleanup) (*inboxes, error
 			}
 			clean.push("close the inbox", func(context.Context) error { return db.Close() })
 			out.sqlite = db
+		case "kv":
+			if out.kv[s.Broker] != nil {
+				continue
+			}
+			store, err := brokers[s.Broker].openInbox(ctx)
+			if err != nil {
+				return nil, err
+			}
+			out.kv[s.Broker] = store
 		}
 	}
 	return out, nil
 }
 
-// store returns the store of a kind, nil for none.
-func (i *inboxes) store(kind string) idempotency.Store {
-	switch kind {
+// openInbox opens the inbox that lies in the broker itself. It ends with the
+// broker.
+func (c *Connection) openInbox(ctx context.Context) (idempotency.Store, error) {
+	b, ok := c.Broker.(*redrivenats.Broker)
+	if !ok {
+		return nil, &BrokerError{
+			Broker: c.Name, Err: errors.New("it cannot keep an inbox"),
+			Remedy: "choose another inbox.store for its subscriptions",
+		}
+	}
+	store, err := b.OpenInbox(ctx, redrivenats.InboxConfig{})
+	if err != nil {
+		return nil, &BrokerError{
+			Broker: c.Name, Err: err,
+			Remedy: "see that redrive may create key-value buckets there, or choose another inbox.store",
+		}
+	}
+	return store, nil
+}
+
+// store returns the store that a subscription has chosen, nil for none.
+func (i *inboxes) store(s config.Subscription) idempotency.Store {
+	switch s.Inbox.Store {
 	case "memory":
 		return i.memory
 	case "sqlite":
 		return i.sqlite
+	case "kv":
+		return i.kv[s.Broker]
 	}
 	return nil
 }

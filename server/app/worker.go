@@ -61,7 +61,7 @@ func (a *App) buildWorkers(parts []part) error {
 			Concurrency: s.Concurrency, MaxInFlight: s.MaxInFlight,
 			Lease: time.Duration(s.Lease), StopTimeout: time.Duration(s.StopTimeout),
 			IdempotencyHeader: s.IdempotencyHeader,
-			Inbox:             a.inboxes.store(s.Inbox.Store),
+			Inbox:             a.inboxes.store(s),
 			Validator:         parts[i].validator,
 			Observers:         []redrive.Observer{counts, eventLog{log: log, ctx: context.Background()}},
 			Logger:            log,

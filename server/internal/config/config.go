@@ -128,9 +128,10 @@ type Schema struct {
 // Inbox remembers which messages were handled, so that a repeated one is not
 // handled twice.
 type Inbox struct {
-	// Store is where it remembers: nowhere, in memory until the process ends, or
-	// in an SQLite database in data_dir. Default: none.
-	Store string `yaml:"store" default:"none" enum:"none,memory,sqlite"`
+	// Store is where it remembers: nowhere, in memory until the process ends, in
+	// an SQLite database in data_dir, or in a key-value bucket of the
+	// subscription's broker (kv), which all workers share. Default: none.
+	Store string `yaml:"store" default:"none" enum:"none,memory,sqlite,kv"`
 }
 
 // Clone returns a copy that shares nothing with the original.
