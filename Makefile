@@ -23,8 +23,9 @@ test-full: ## The same tests with large counts and the race detector (needs a C 
 	cd torture && REDRIVE_FULL=1 go test -race -timeout 60m ./...
 
 .PHONY: torture
-torture: ## Kill 200 workers over 20,000 messages, and check that nothing is lost
+torture: ## Kill workers and the broker over 20,000 messages, with and without an inbox
 	cd torture && go run . -messages 20000 -kills 200
+	cd torture && go run . -messages 20000 -kills 200 -server-kills 20 -inbox
 
 .PHONY: lint
 lint: ## go vet and golangci-lint (built once, into the user's cache)

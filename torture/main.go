@@ -16,6 +16,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -59,12 +60,17 @@ func command(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	flags.SetOutput(stderr)
 	flags.IntVar(&c.Messages, "messages", 20_000, "messages to publish")
 	flags.IntVar(&c.Kills, "kills", 200, "workers to kill")
+	flags.IntVar(&c.ServerKills, "server-kills", 0, "how often to kill the broker and start it again")
+	flags.IntVar(&c.Deploys, "deploys", 0, "workers to stop and replace")
+	flags.IntVar(&c.Groups, "groups", 1, "consumer groups, 1 or 2")
+	flags.BoolVar(&c.Inbox, "inbox", false, "commit every effect in the transaction of a SQL inbox")
 	flags.Uint64Var(&c.Seed, "seed", 1, "seed of the script")
 	flags.StringVar(&c.Mutant, "mutant", "", "run a known-bad variant: "+strings.Join(mutant.Names(), ", "))
 	flags.StringVar(&c.Server, "server", "", "redrive binary (default: built from this repository)")
 	flags.BoolVar(&c.Keep, "keep", false, "keep the folder of the run")
 	flags.DurationVar(&c.DrainTimeout, "drain", time.Minute, "longest wait for the rest")
 	flags.DurationVar(&c.Timeout, "timeout", 10*time.Minute, "longest duration of the run")
+	result := flags.String("result", "", "file to write the report to, as JSON")
 	output := flags.String("o", "text", "output: text or json")
 	if err := flags.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
@@ -85,7 +91,7 @@ func command(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		complain(stderr, err)
 		return exitFailed
 	}
-	if err := show(stdout, *output, &report); err != nil {
+	if err := errors.Join(show(stdout, *output, &report), save(*result, &report)); err != nil {
 		complain(stderr, err)
 		return exitFailed
 	}
@@ -119,13 +125,25 @@ func execute(ctx context.Context, c controller.Config) (r controller.Report, err
 	return controller.Run(ctx, c)
 }
 
+// save writes the report to a file, if there is one to write to.
+func save(path string, r *controller.Report) error {
+	if path == "" {
+		return nil
+	}
+	var text bytes.Buffer
+	if err := show(&text, "json", r); err != nil {
+		return err
+	}
+	return os.WriteFile(path, text.Bytes(), 0o644) //nolint:gosec // a report, for everybody
+}
+
 func show(to io.Writer, format string, r *controller.Report) error {
 	if format == "json" {
 		e := json.NewEncoder(to)
 		e.SetIndent("", "  ")
 		return e.Encode(r)
 	}
-	_, err := fmt.Fprintf(to, "%s\n%d kills, %d workers with runs under way; %d runs, %d redelivered, %d alone, %d blamed, %d during the outage, %d leases lost; %.1f s killing, %.1f s draining, %.1f s in all\n",
-		&r.Result, r.Kills, r.Interrupted, r.Runs, r.Redelivered, r.Alone, r.Blamed, r.OutageRuns, r.LeasesLost, r.Killing, r.Draining, r.Total)
+	_, err := fmt.Fprintf(to, "%s\n%d kills, %d of the broker, %d deployments; %d workers with runs under way; %d runs, %d redelivered, %d alone, %d blamed, %d during the outage, %d leases lost; %.1f s killing, %.1f s draining, %.1f s in all\n",
+		&r.Result, r.Kills, r.ServerKills, r.Deploys, r.Interrupted, r.Runs, r.Redelivered, r.Alone, r.Blamed, r.OutageRuns, r.LeasesLost, r.Killing, r.Draining, r.Total)
 	return err
 }

@@ -26,6 +26,9 @@ const (
 type Publication struct {
 	State  State
 	Digest Digest
+	// Repeats is how often the publication ended with an unknown outcome. A producer
+	// that then tries again may have stored the message once more.
+	Repeats int
 }
 
 // Books write down publications: each before the first byte is sent, and its end
@@ -41,7 +44,8 @@ func NewBooks(w io.Writer) *Books { return &Books{to: bufio.NewWriter(w)} }
 // Flush has returned nil.
 func (b *Books) Attempt(id ID, d Digest) { b.line('a', id, hex.EncodeToString(d[:])) }
 
-// End notes how the publication ended.
+// End notes how the publication ended. A publication that is tried again ends
+// again; the last end counts.
 func (b *Books) End(id ID, s State) { b.line("iof"[s], id, "") }
 
 func (b *Books) line(kind byte, id ID, rest string) {
@@ -103,6 +107,9 @@ func enter(books map[ID]Publication, fields []string) error {
 		return fmt.Errorf("%q of message %s, which was not attempted or has no such end", fields[0], id)
 	}
 	p.State = State(state)
+	if p.State == Unknown {
+		p.Repeats++
+	}
 	books[id] = p
 	return nil
 }

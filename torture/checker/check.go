@@ -2,6 +2,7 @@ package checker
 
 import (
 	"cmp"
+	"fmt"
 	"maps"
 	"slices"
 )
@@ -13,6 +14,8 @@ type account struct {
 	outageRuns              int // runs that failed because everything did
 	uncounted, released     int // runs that cost no attempt
 	redelivered, leasesLost int
+	unexplained             int // the most deliveries of a copy that nothing explained
+	repeats                 int // of its publication
 	aloneKilled             int // processes that died while it ran alone
 	letters                 int // dead-lettered, quarantined or expired
 	pending                 int
@@ -22,7 +25,9 @@ type account struct {
 }
 
 // disturbances excuse further runs, effects and copies of a message.
-func (a *account) disturbances() int { return a.unsettled + a.redelivered + a.leasesLost }
+func (a *account) disturbances() int {
+	return a.unsettled + a.redelivered + a.leasesLost + a.repeats
+}
 
 func (a *account) key(k uint32) {
 	if len(a.keys) < 2 && !slices.Contains(a.keys, k) {
@@ -48,13 +53,27 @@ func Check(h *History) Result {
 	for i := range h.Letters {
 		c.letter(&h.Letters[i])
 	}
+	for _, j := range h.Others {
+		for _, r := range j {
+			if a := c.accounts[r.ID]; a != nil && r.Kind == Started {
+				a.key(r.Key)
+			}
+		}
+	}
 	// Sorted, so that examples and their order do not change from call to call.
 	ids := slices.SortedFunc(maps.Keys(c.accounts), compareIDs)
 	for _, id := range ids {
 		c.message(id, c.accounts[id])
 	}
 	c.publications()
-	c.result.DupBound = h.Kills*h.InFlight + c.result.LeasesLost
+	c.result.DupBound = (h.Kills+h.ServerKills)*h.InFlight + c.result.LeasesLost + c.result.Repeated
+	if h.Inbox {
+		c.result.DupBound = 0
+	}
+	if most := h.ServerKills * h.InFlight; c.result.Forgotten > most {
+		c.result.violate(LawDuplicateEffects, "%d messages came back after they were settled, and %d kills of the broker explain %d",
+			c.result.Forgotten, h.ServerKills, most)
+	}
 	if c.result.Dup > c.result.DupBound {
 		c.result.violate(LawDuplicateEffects, "%d effects were made again, which is more than %d kills and %d lost leases can explain",
 			c.result.Dup, h.Kills, c.result.LeasesLost)
@@ -105,10 +124,14 @@ func (c *check) journal(records []Record) {
 			}
 		case Redelivered:
 			a.redelivered++
+			a.unexplained = max(a.unexplained, int(r.Attempt))
 		case LeaseLost:
 			a.leasesLost++
 		case Alone:
 			c.result.Alone++
+			if alone[r.ID] {
+				a.aloneKilled++ // nobody confirmed the end of the time before
+			}
 			alone[r.ID] = true
 		case Done, Retried, Lettered, Released:
 			// What is settled without a run, such as a message that a stopping worker
@@ -220,6 +243,7 @@ func (c *check) message(id ID, a *account) {
 		r.violate(LawUnexpected, "%s was never published", id)
 		return
 	}
+	a.repeats = p.Repeats
 	if p.State == Refused {
 		r.violate(LawUnexpected, "%s was refused by the broker, and is there", id)
 	}
@@ -230,15 +254,6 @@ func (c *check) message(id ID, a *account) {
 		r.violate(LawKey, "%s had the keys %08x and %08x", id, a.keys[0], a.keys[1])
 	}
 	excused := a.disturbances()
-	if a.effects-1 > excused {
-		r.violate(LawDuplicateEffects, "%s had %d effects with %d disturbances", id, a.effects, excused)
-	}
-	if a.letters > 1 {
-		r.DupLetters += a.letters - 1
-		if copies := c.copies(id, a); a.letters > 1+copies {
-			r.violate(LawDuplicateLetters, "%s is %d letters, and kills can have made %d further copies", id, a.letters, copies)
-		}
-	}
 	if a.letters > 0 && a.effects > 0 {
 		if excused > 0 {
 			r.Unacknowledged++
@@ -246,14 +261,52 @@ func (c *check) message(id ID, a *account) {
 			r.violate(LawBoth, "%s had its effect and is a letter", id)
 		}
 	}
+	if allowed := c.h.Kills + c.h.ServerKills + a.leasesLost; a.unexplained > allowed {
+		r.violate(LawInnocent, "%s had %d deliveries that nothing explained, and kills and lost leases explain %d", id, a.unexplained, allowed)
+	}
+	if c.h.Inbox && a.effects > 1 {
+		r.violate(LawDuplicateEffects, "%s had %d effects under an inbox", id, a.effects)
+	}
+	if a.letters > 1 {
+		r.DupLetters += a.letters - 1
+	}
+	found := c.repeats(id, a, excused)
+	if len(found) > 0 && c.h.ServerKills > 0 {
+		if rest := c.repeats(id, a, excused+c.h.ServerKills); len(rest) == 0 {
+			r.Forgotten++
+			return
+		}
+	}
+	for _, f := range found {
+		r.violate(f.law, "%s", f.text)
+	}
+}
+
+type repeat struct {
+	law  Law
+	text string
+}
+
+// repeats lists what happened to a message more often than the disturbances excuse.
+func (c *check) repeats(id ID, a *account, excused int) (out []repeat) {
+	found := func(l Law, format string, args ...any) {
+		out = append(out, repeat{l, fmt.Sprintf(format, args...)})
+	}
+	if a.effects-1 > excused {
+		found(LawDuplicateEffects, "%s had %d effects with %d disturbances", id, a.effects, excused)
+	}
+	if copies := c.copies(id, a, excused); a.letters > 1+copies {
+		found(LawDuplicateLetters, "%s is %d letters, and kills can have made %d further copies", id, a.letters, copies)
+	}
 	for _, attempt := range slices.Sorted(maps.Keys(a.retried)) {
 		if n := a.retried[attempt]; n > 1+excused {
-			r.violate(LawHistory, "%s was sent to the retry queue %d times after attempt %d, with %d disturbances", id, n, attempt, excused)
+			found(LawHistory, "%s was sent to the retry queue %d times after attempt %d, with %d disturbances", id, n, attempt, excused)
 		}
 	}
 	if allowed := c.h.MaxAttempts*(1+excused) + a.uncounted + a.released; a.starts > allowed {
-		r.violate(LawAttempts, "%s was run %d times, and the policy and %d disturbances allow %d", id, a.starts, excused, allowed)
+		found(LawAttempts, "%s was run %d times, and the policy and %d disturbances allow %d", id, a.starts, excused, allowed)
 	}
+	return out
 }
 
 // copies is the number of further copies of a letter that kills can have made. A
@@ -262,9 +315,9 @@ func (c *check) message(id ID, a *account) {
 // first copy has moved on, and then each copy makes its own way; and a message
 // whose letter is there when its worker is killed is run again, and may then be
 // sent to the retry queue because of an outage.
-func (c *check) copies(id ID, a *account) int {
+func (c *check) copies(id ID, a *account, excused int) int {
 	if c.h.Fate(id).Attempts || a.outageRuns > 0 {
-		return a.disturbances()
+		return excused
 	}
 	return 0
 }
@@ -282,6 +335,9 @@ func (c *check) publications() {
 	var lost []ID
 	for id, p := range c.h.Publications {
 		r.Published++
+		if p.Repeats > 0 {
+			r.Repeated++
+		}
 		switch p.State {
 		case Confirmed:
 			r.Confirmed++

@@ -30,6 +30,13 @@
 // is recognised by its publish id. A message without a disturbance has exactly one effect or one letter. A
 // loss is never excused.
 //
+// A broker that is killed may forget a settlement that it confirmed, since it keeps
+// them in memory for a moment. A message that comes back for this reason alone
+// counts as forgotten, of which each kill of the broker excuses as many as a worker
+// holds. A publication that ended unknown and was tried again may be stored twice.
+//
+// Under an inbox no message has two effects, and nothing excuses one.
+//
 // What is not known is never counted as lost: a publication whose confirmation
 // did not come may or may not be there. And a run that did not drain is not a
 // passed one: its verdict is "unknown" at best.

@@ -15,6 +15,15 @@ type History struct {
 	// Kills is the number of workers that were killed, and InFlight how many
 	// messages one can have had.
 	Kills, InFlight int
+	// ServerKills is the number of times that the broker was killed. Each can have
+	// taken back deliveries of every worker.
+	ServerKills int
+	// Inbox says that every effect was committed with an inbox, so that none is made
+	// twice, whatever happened.
+	Inbox bool
+	// Others are the journals of other consumer groups that read the same messages.
+	// Nothing is asked of them but that they saw the same keys.
+	Others [][]Record
 	// MaxAttempts is the policy's number of attempts, and CrashThreshold its number
 	// of runs alone before a message counts as a killer.
 	MaxAttempts, CrashThreshold int

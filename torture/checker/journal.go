@@ -54,8 +54,9 @@ type Record struct {
 	ID    ID
 	Kind  Kind
 	Flags Flags
-	// Attempt is the number of the attempt for Started, Effect and Failed, and the
-	// number of counted attempts so far for Retried and Lettered; at most 255.
+	// Attempt is the number of the attempt for Started, Effect and Failed, the number
+	// of counted attempts so far for Retried and Lettered, and that of the deliveries
+	// which nothing explains for Redelivered; at most 255.
 	Attempt uint8
 	// Key is the KeySum of the idempotency key that the handler saw, for Started.
 	Key uint32

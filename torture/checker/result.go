@@ -75,6 +75,8 @@ type Result struct {
 	Confirmed int `json:"confirmed"`
 	Refused   int `json:"refused"`
 	Unknown   int `json:"unknown"`
+	// Repeated is the number of publications that ended unknown at least once.
+	Repeated int `json:"repeated"`
 
 	Effects      int `json:"effects"`
 	DeadLettered int `json:"dead_lettered"`
@@ -93,6 +95,9 @@ type Result struct {
 	// Unacknowledged messages had an effect before a kill and are letters too. The
 	// rule against crash loops makes them, and Both counts all others.
 	Unacknowledged int `json:"unacknowledged_effects_in_letters"`
+	// Forgotten messages came back after the broker had confirmed their settlement,
+	// because it was killed before it wrote that down for good.
+	Forgotten int `json:"forgotten_settlements"`
 	// Blamed are messages that the rule against crash loops took for killers, with
 	// reason: they were running alone at that many kills.
 	Blamed int `json:"blamed"`
@@ -136,6 +141,39 @@ func (r *Result) String() string {
 		fmt.Fprintf(&b, "\n  %s: %d, such as %s", l, f.Count, strings.Join(f.Examples[:min(3, len(f.Examples))], "; "))
 	}
 	return b.String()
+}
+
+// Add enters what another consumer group made of the same publications. Figures
+// of places, runs and findings add up; what was published stays.
+func (r *Result) Add(other *Result) {
+	for _, f := range []struct{ to, from *int }{
+		{&r.Effects, &other.Effects}, {&r.DeadLettered, &other.DeadLettered}, {&r.Quarantined, &other.Quarantined},
+		{&r.Expired, &other.Expired}, {&r.Pending, &other.Pending},
+		{&r.Lost.Prefix, &other.Lost.Prefix}, {&r.Lost.Middle, &other.Lost.Middle}, {&r.Lost.Postfix, &other.Lost.Postfix},
+		{&r.Forgotten, &other.Forgotten}, {&r.Dup, &other.Dup}, {&r.DupBound, &other.DupBound}, {&r.DupLetters, &other.DupLetters},
+		{&r.Unacknowledged, &other.Unacknowledged}, {&r.Blamed, &other.Blamed}, {&r.Interrupted, &other.Interrupted},
+		{&r.Runs, &other.Runs}, {&r.Unsettled, &other.Unsettled}, {&r.Redelivered, &other.Redelivered},
+		{&r.LeasesLost, &other.LeasesLost}, {&r.OutageRuns, &other.OutageRuns}, {&r.Alone, &other.Alone},
+	} {
+		*f.to += *f.from
+	}
+	for l, f := range other.Violations {
+		mine := r.Violations[l]
+		mine.Count += f.Count
+		mine.Examples = slices.Concat(mine.Examples, f.Examples)
+		mine.Examples = mine.Examples[:min(len(mine.Examples), maxExamples)]
+		if r.Violations == nil {
+			r.Violations = map[Law]Finding{}
+		}
+		r.Violations[l] = mine
+	}
+	r.OK = r.OK && other.OK
+	switch {
+	case r.Verdict == Fail || other.Verdict == Fail:
+		r.Verdict = Fail
+	case r.Verdict == Undecided || other.Verdict == Undecided:
+		r.Verdict = Undecided
+	}
 }
 
 func (r *Result) violate(l Law, format string, args ...any) {

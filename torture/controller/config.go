@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/redrive-dev/redrive/redrivetest/mutant"
+	"github.com/redrive-dev/redrive/retry"
 	"github.com/redrive-dev/redrive/torture/scenario"
 )
 
@@ -19,6 +20,23 @@ type Config struct {
 	Messages int
 	// Kills is how many workers are killed. Default: 0.
 	Kills int
+	// ServerKills is how often the broker is killed and started again on what it left
+	// behind. Default: 0.
+	ServerKills int
+	// Deploys is how often a worker is stopped the way that a deployment does, and
+	// replaced. Default: 0.
+	Deploys int
+	// Pause is the longest time between two of these blows; the shortest is a quarter
+	// of it. Default: 200 ms.
+	Pause time.Duration
+	// Groups is how many consumer groups read the messages, 1 or 2. With two each has
+	// one of the workers. Default: 1.
+	Groups int
+	// Inbox makes every effect a row that commits together with an inbox. Default:
+	// false, effects are records and nothing recognises a repeat.
+	Inbox bool
+	// Budget limits retries. Default: no limit.
+	Budget retry.BudgetConfig
 	// Seed decides the script of every message and the times of the kills. The same
 	// seed does not give the same run, because the machine has a say too.
 	Seed uint64
@@ -27,8 +45,8 @@ type Config struct {
 	Mutant string
 	// Mix is what the messages are like. Default: scenario.Usual.
 	Mix scenario.Mix
-	// OutageFrom and OutageTo are the shares of the kills, in percent, between which
-	// every handler fails. Default: 45 and 60.
+	// OutageFrom and OutageTo are the shares of the kills and deployments, in percent,
+	// between which every handler fails. Default: 45 and 60.
 	OutageFrom, OutageTo int
 	// Server is the redrive binary. Required.
 	Server string
@@ -53,6 +71,12 @@ type Config struct {
 func (c Config) WithDefaults() Config {
 	if c.Mix == (scenario.Mix{}) {
 		c.Mix = scenario.Usual
+	}
+	if c.Pause == 0 {
+		c.Pause = 200 * time.Millisecond
+	}
+	if c.Groups == 0 {
+		c.Groups = 1
 	}
 	if c.OutageFrom == 0 && c.OutageTo == 0 {
 		c.OutageFrom, c.OutageTo = 45, 60
@@ -82,6 +106,12 @@ func (c Config) ValidateScript() error {
 	return errors.Join(
 		check(c.Messages >= 1 && c.Messages <= 10_000_000, "Messages must be 1 to 10,000,000, got %d", c.Messages),
 		check(c.Kills >= 0 && c.Kills <= 100_000, "Kills must be 0 to 100,000, got %d", c.Kills),
+		check(c.ServerKills >= 0 && c.ServerKills <= 10_000, "ServerKills must be 0 to 10,000, got %d", c.ServerKills),
+		check(c.Deploys >= 0 && c.Deploys <= 10_000, "Deploys must be 0 to 10,000, got %d", c.Deploys),
+		check(c.Pause >= time.Millisecond && c.Pause <= time.Minute, "Pause must be 1 ms to 1 min, got %s", c.Pause),
+		check(c.Groups == 1 || c.Groups == workers, "Groups must be 1 or %d, got %d", workers, c.Groups),
+		check(c.Groups == 1 || !c.Inbox, "Inbox is for one consumer group, got Groups %d", c.Groups),
+		c.Budget.Validate(),
 		check(c.Mutant == "" || slices.Contains(mutant.Names(), c.Mutant),
 			"Mutant %q is none of %s", c.Mutant, strings.Join(mutant.Names(), ", ")),
 		check(c.DrainTimeout > 0, "DrainTimeout must be positive, got %s", c.DrainTimeout),

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/redrive-dev/redrive/broker"
 	"github.com/redrive-dev/redrive/torture/worker"
 )
 
@@ -53,7 +54,7 @@ func (c *crew) hire() error {
 				continue
 			}
 		}
-		m, err := c.start()
+		m, err := c.start(i % c.run.config.Groups)
 		if err != nil {
 			return err
 		}
@@ -62,13 +63,21 @@ func (c *crew) hire() error {
 	return nil
 }
 
-func (c *crew) start() (*member, error) {
+// start starts a worker of a consumer group, counted from 0.
+func (c *crew) start(group int) (*member, error) {
 	c.started++
 	r := c.run
 	config := worker.Config{
-		DataDir: r.server.dataDir, Scenario: r.scenario, Mutant: r.config.Mutant, Outage: r.outage(),
-		Journal: filepath.Join(r.journals(), fmt.Sprintf("%06d", c.started)),
+		DataDir: r.server.dataDir, Group: groups[group], Budget: r.config.Budget,
+		Scenario: r.scenario, Mutant: r.config.Mutant, Outage: r.outage(),
+		Journal: filepath.Join(r.journals(group), fmt.Sprintf("%06d", c.started)),
 		Name:    fmt.Sprintf("worker-%d", c.started),
+	}
+	if r.relay != nil {
+		config.URL, config.Patience = r.relay.url(), patience
+	}
+	if r.config.Inbox {
+		config.Inbox = r.inbox()
 	}
 	variable, err := config.Environment()
 	if err != nil {
@@ -84,19 +93,45 @@ func (c *crew) start() (*member, error) {
 // idle is how long a worker may take to start before it is killed all the same.
 const idle = 2 * time.Second
 
-// killOne kills a worker that has begun to work, if there is one. It tells
-// whether it did.
-func (c *crew) killOne(random *rand.Rand) bool {
+// patience is how long a worker waits for a broker that was killed.
+const patience = 20 * time.Second
+
+// groups are the names of the consumer groups.
+var groups = [workers]string{broker.DefaultGroup, "second"} //nolint:gochecknoglobals // a constant in all but name
+
+// pick takes out a worker that has begun to work, nil if there is none.
+func (c *crew) pick(random *rand.Rand) *member {
 	first := random.IntN(workers)
 	for i := range workers {
 		place := (first + i) % workers
 		if m := c.members[place]; m != nil && (m.working() || time.Since(m.since) > idle) {
-			m.kill()
 			c.members[place] = nil
-			return true
+			return m
 		}
 	}
-	return false
+	return nil
+}
+
+// killOne kills a worker that has begun to work, if there is one. It tells
+// whether it did.
+func (c *crew) killOne(random *rand.Rand) bool {
+	m := c.pick(random)
+	if m != nil {
+		m.kill()
+	}
+	return m != nil
+}
+
+// stopTimeout is how long a worker may take to stop.
+const stopTimeout = 15 * time.Second
+
+// deployOne stops a worker as killOne kills one.
+func (c *crew) deployOne(ctx context.Context, random *rand.Rand) (bool, error) {
+	m := c.pick(random)
+	if m == nil {
+		return false, nil
+	}
+	return true, m.stop(ctx, stopTimeout)
 }
 
 // stop lets all workers finish.
@@ -104,7 +139,7 @@ func (c *crew) stop(ctx context.Context) error {
 	var errs []error
 	for i, m := range c.members {
 		if m != nil {
-			errs = append(errs, m.stop(ctx, 15*time.Second))
+			errs = append(errs, m.stop(ctx, stopTimeout))
 			c.members[i] = nil
 		}
 	}

@@ -53,7 +53,11 @@ func (r *run) drain(ctx context.Context) (bool, error) {
 // left the first may be in the second, and nothing goes the other way.
 func left(ctx context.Context, b broker.Broker) (int64, error) {
 	sum := int64(0)
-	for _, queue := range []string{worker.Source, broker.NamesFor(worker.Source, "").Retry} {
+	queues := []string{worker.Source} // of all groups
+	for _, group := range groups {
+		queues = append(queues, broker.NamesFor(worker.Source, group).Retry)
+	}
+	for _, queue := range queues {
 		s, err := b.Stats(ctx, queue)
 		if err != nil {
 			return 0, fmt.Errorf("drain: %w", errors.Join(err, context.Cause(ctx)))

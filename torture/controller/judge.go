@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/redrive-dev/redrive/broker"
 	"github.com/redrive-dev/redrive/envelope"
@@ -23,25 +25,77 @@ func (r *run) judge(ctx context.Context, drained bool) error {
 	if err != nil {
 		return err
 	}
-	journals, err := readJournals(r.journals())
-	if err != nil {
-		return err
-	}
 	publications, err := readBooks(r.books())
 	if err != nil {
 		return err
 	}
-	r.report.Result = checker.Check(&checker.History{
-		Publications: publications, Journals: journals, Letters: letters, Drained: drained,
-		Kills: r.report.Kills, InFlight: worker.InFlight,
-		MaxAttempts: scenario.Attempts, CrashThreshold: worker.CrashThreshold, OutageCategory: failure.Transient.String(), Fate: r.scenario.Fate,
-	})
+	journals := make([][][]checker.Record, r.config.Groups)
+	for group := range journals {
+		if journals[group], err = readJournals(r.journals(group)); err != nil {
+			return err
+		}
+	}
+	if r.config.Inbox {
+		effects, err := worker.ReadEffects(ctx, r.inbox())
+		if err != nil {
+			return err
+		}
+		// They are the effects of one group: nobody else has an inbox.
+		journals[0] = append(journals[0], effects)
+	}
+	for group := range journals {
+		h := r.history(publications, letters, group, drained)
+		h.Journals = journals[group]
+		h.Others = slices.Concat(slices.Concat(journals[:group]...), slices.Concat(journals[group+1:]...))
+		result := checker.Check(h)
+		if group == 0 {
+			r.report.Result = result
+		} else {
+			r.report.Add(&result)
+		}
+	}
 	r.report.Workers, r.report.Deaths = r.crew.started, r.crew.deaths
 	if r.producer.trouble != nil {
 		r.report.Trouble = r.producer.trouble.Error()
 	}
 	r.report.LastWords = r.crew.lastWords()
 	return nil
+}
+
+// history is what there is to say about one group, but for what was written down.
+func (r *run) history(publications map[checker.ID]checker.Publication, letters []checker.Letter, group int, drained bool) *checker.History {
+	h := &checker.History{
+		Publications: publications, Drained: drained,
+		Kills: r.report.Kills, ServerKills: r.report.ServerKills, InFlight: worker.InFlight, Inbox: r.config.Inbox,
+		MaxAttempts: scenario.Attempts, CrashThreshold: worker.CrashThreshold, OutageCategory: failure.Transient.String(), Fate: r.scenario.Fate,
+	}
+	for i := range letters {
+		if groupOf(letters[i].Queue) == group {
+			h.Letters = append(h.Letters, letters[i])
+		}
+	}
+	if !drained && r.config.Groups > 1 {
+		// What is left in the source cannot be told apart by group, so nothing can be
+		// said to be lost.
+		h.Publications = maps.Clone(publications)
+		for id, p := range h.Publications {
+			p.State = checker.Unknown
+			h.Publications[id] = p
+		}
+	}
+	return h
+}
+
+// groupOf returns the group that a queue belongs to, the first one for queues that
+// belong to none.
+func groupOf(queue string) int {
+	for group := range groups[1:] {
+		names := broker.NamesFor(worker.Source, groups[1+group])
+		if queue == names.Retry || strings.HasPrefix(queue, names.DeadLetter) {
+			return 1 + group
+		}
+	}
+	return 0
 }
 
 func readBooks(path string) (map[checker.ID]checker.Publication, error) {

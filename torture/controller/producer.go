@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"time"
 
 	"github.com/redrive-dev/redrive/broker"
 	"github.com/redrive-dev/redrive/torture/checker"
@@ -24,6 +25,8 @@ const (
 type producer struct {
 	scenario scenario.Scenario
 	broker   broker.Broker
+	// persistent says that what is not confirmed is published again, until it is.
+	persistent bool
 
 	mu      sync.Mutex
 	file    *os.File
@@ -78,6 +81,24 @@ func (p *producer) publishAs(ctx context.Context, as uint16, n int) error {
 	if err := p.books.Flush(); err != nil {
 		return err
 	}
+	for {
+		ids, out = p.publishOnce(ctx, ids, out)
+		if err := p.books.Flush(); err != nil || len(out) == 0 || !p.persistent {
+			return err
+		}
+		again := time.NewTimer(100 * time.Millisecond)
+		select {
+		case <-ctx.Done():
+			again.Stop()
+			return context.Cause(ctx)
+		case <-again.C:
+		}
+	}
+}
+
+// publishOnce publishes, enters how that ended, and returns what was not
+// confirmed. A repeat has the id that the first try had.
+func (p *producer) publishOnce(ctx context.Context, ids []checker.ID, out []broker.Outbound) (restIDs []checker.ID, rest []broker.Outbound) {
 	for i, err := range p.broker.Publish(ctx, out) {
 		state := checker.Confirmed
 		if err != nil {
@@ -88,10 +109,11 @@ func (p *producer) publishAs(ctx context.Context, as uint16, n int) error {
 			if p.trouble == nil {
 				p.trouble = err
 			}
+			restIDs, rest = append(restIDs, ids[i]), append(rest, out[i])
 		}
 		p.books.End(ids[i], state)
 	}
-	return p.books.Flush()
+	return restIDs, rest
 }
 
 func (p *producer) close() error { return errors.Join(p.books.Flush(), p.file.Close()) }

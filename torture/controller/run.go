@@ -20,10 +20,14 @@ import (
 type Report struct {
 	checker.Result
 
-	Messages int    `json:"messages"`
-	Kills    int    `json:"kills"`
-	Seed     uint64 `json:"seed"`
-	Mutant   string `json:"mutant,omitempty"`
+	Messages    int    `json:"messages"`
+	Kills       int    `json:"kills"`
+	ServerKills int    `json:"server_kills"`
+	Deploys     int    `json:"deploys"`
+	Groups      int    `json:"groups"`
+	Inbox       bool   `json:"inbox"`
+	Seed        uint64 `json:"seed"`
+	Mutant      string `json:"mutant,omitempty"`
 	// Workers is the number of worker processes, and Deaths of those that ended
 	// without being killed or stopped.
 	Workers int `json:"workers"`
@@ -35,7 +39,9 @@ type Report struct {
 	Killing  float64 `json:"killing_seconds"`
 	Draining float64 `json:"draining_seconds"`
 	Total    float64 `json:"total_seconds"`
-	// Trouble is the first publication that was not confirmed, Stopping how a worker
+	// At is when the run began.
+	At time.Time `json:"at"`
+	// Trouble is the first publication that was not confirmed at once, Stopping how a worker
 	// failed to stop at the end, and LastWords the end of what workers printed.
 	// Workers print nothing if all is well.
 	Trouble   string `json:"trouble,omitempty"`
@@ -51,6 +57,7 @@ type run struct {
 	dir      string
 	launcher *launcher
 	server   *server
+	relay    *relay // nil unless the broker is killed
 	broker   *redrivenats.Broker
 	crew     *crew
 	producer *producer
@@ -60,7 +67,13 @@ type run struct {
 func (r *run) outage() string    { return filepath.Join(r.dir, "outage") }
 func (r *run) workerLog() string { return filepath.Join(r.dir, "workers.log") }
 func (r *run) books() string     { return filepath.Join(r.dir, "books") }
-func (r *run) journals() string  { return filepath.Join(r.dir, "journals") }
+func (r *run) inbox() string     { return filepath.Join(r.dir, "inbox.db") }
+func (r *run) dataDir() string   { return filepath.Join(r.dir, "data") }
+
+// journals is the folder of the journals of a group.
+func (r *run) journals(group int) string {
+	return filepath.Join(r.dir, "journals-"+groups[group])
+}
 
 // say tells how far the run is. Nobody has to listen.
 func (r *run) say(format string, args ...any) { _, _ = fmt.Fprintf(r.config.Progress, format, args...) }
@@ -83,7 +96,7 @@ func Run(ctx context.Context, c Config) (Report, error) {
 		scenario: scenario.Scenario{Seed: c.Seed, Mix: c.Mix},
 		random:   rand.New(rand.NewPCG(c.Seed, 3)), //nolint:gosec // the times of kills, not a secret
 		report: Report{
-			Messages: c.Messages, Seed: c.Seed, Mutant: c.Mutant,
+			Messages: c.Messages, Seed: c.Seed, Mutant: c.Mutant, Groups: c.Groups, Inbox: c.Inbox, At: time.Now().UTC(),
 			Go: runtime.Version() + " " + runtime.GOOS + "/" + runtime.GOARCH,
 		},
 	}
@@ -99,14 +112,12 @@ func Run(ctx context.Context, c Config) (Report, error) {
 
 // make goes through the phases: start, publish and kill, heal, drain, look, check.
 func (r *run) make(ctx context.Context) error {
-	if err := os.Mkdir(r.journals(), 0o700); err != nil {
-		return fmt.Errorf("torture: %w", err)
+	for group := range r.config.Groups {
+		if err := os.Mkdir(r.journals(group), 0o700); err != nil {
+			return fmt.Errorf("torture: %w", err)
+		}
 	}
-	var err error
-	if r.server, err = r.startServer(ctx); err != nil {
-		return err
-	}
-	if r.broker, err = r.server.connect(ctx); err != nil {
+	if err := r.open(ctx); err != nil {
 		return err
 	}
 	caps, err := r.broker.Caps(ctx, worker.Source)
@@ -117,6 +128,7 @@ func (r *run) make(ctx context.Context) error {
 	if r.producer, err = newProducer(r.scenario, r.broker, r.books()); err != nil {
 		return err
 	}
+	r.producer.persistent = r.config.ServerKills > 0
 	if err := r.crew.hire(); err != nil {
 		return err
 	}
@@ -141,6 +153,23 @@ func (r *run) make(ctx context.Context) error {
 	return r.judge(ctx, drained)
 }
 
+// open starts the broker and connects to it.
+func (r *run) open(ctx context.Context) error {
+	var err error
+	if r.server, err = r.startServer(ctx); err != nil {
+		return err
+	}
+	at := ""
+	if r.config.ServerKills > 0 {
+		if r.relay, err = newRelay(ctx, r.dataDir()); err != nil {
+			return err
+		}
+		at = r.relay.url()
+	}
+	r.broker, err = r.server.connectAt(ctx, at)
+	return err
+}
+
 // clean ends what still runs and removes what was written.
 func (r *run) clean(ctx context.Context) error {
 	var errs []error
@@ -152,6 +181,9 @@ func (r *run) clean(ctx context.Context) error {
 		closeCtx, cancel := context.WithTimeout(ctx, 5*time.Second)
 		defer cancel()
 		errs = append(errs, r.broker.Close(closeCtx))
+	}
+	if r.relay != nil {
+		errs = append(errs, r.relay.close())
 	}
 	if r.server != nil {
 		// There is nothing left to be kept.

@@ -39,12 +39,14 @@ type server struct {
 	dataDir string
 }
 
+// startServer starts the broker, on what an earlier one left behind if there was
+// one.
 func (r *run) startServer(ctx context.Context) (*server, error) {
 	config := filepath.Join(r.dir, "redrive.yaml")
 	if err := os.WriteFile(config, []byte(serverConfig), 0o600); err != nil {
 		return nil, fmt.Errorf("configure the broker: %w", err)
 	}
-	s := &server{dataDir: filepath.Join(r.dir, "data")}
+	s := &server{dataDir: r.dataDir()}
 	log := filepath.Join(r.dir, "server.log")
 	var err error
 	s.process, err = r.launcher.start(log, "REDRIVE_TORTURE=1", r.config.Server, "up", "--config", config, "--data-dir", s.dataDir)
@@ -81,9 +83,25 @@ func (s *server) await(ctx context.Context) error {
 }
 
 func (s *server) connect(ctx context.Context) (*redrivenats.Broker, error) {
-	to, err := worker.Connect(s.dataDir)
+	return s.connectAt(ctx, "")
+}
+
+// connectAt connects by way of an address that is not the broker's own.
+func (s *server) connectAt(ctx context.Context, at string) (*redrivenats.Broker, error) {
+	to, err := worker.Connect(s.dataDir, at)
 	if err != nil {
 		return nil, err
 	}
 	return redrivenats.Connect(ctx, to)
+}
+
+// restart kills the broker and starts it again.
+func (r *run) restart(ctx context.Context) error {
+	r.server.kill()
+	s, err := r.startServer(ctx)
+	if err != nil {
+		return err
+	}
+	r.server = s
+	return nil
 }

@@ -8,13 +8,7 @@ import (
 	"time"
 )
 
-// Kills come this far apart.
-const (
-	shortestPause = 50 * time.Millisecond
-	longestPause  = 200 * time.Millisecond
-)
-
-// publishedBy is the share of the kills, in percent, at which all messages are
+// publishedBy is the share of the blows, in percent, at which all messages are
 // published.
 const publishedBy = 90
 
@@ -41,26 +35,38 @@ func (r *run) awaitQueue(ctx context.Context) error {
 	}
 }
 
-// torment publishes and kills until both are done.
+// blow is something that is done to the processes.
+type blow int
+
+const (
+	killWorker blow = iota
+	killServer
+	deploy
+)
+
+// blows is how many there are to be.
+func (c *Config) blows() int { return c.Kills + c.ServerKills + c.Deploys }
+
+// torment publishes and strikes until both are done.
 func (r *run) torment(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	kills := make(chan int, r.config.Kills+1)
+	struck := make(chan int, r.config.blows()+1)
 	published := make(chan error, 1)
-	go func() { published <- r.publishAlong(ctx, kills) }()
-	err := r.killAll(ctx, kills)
-	close(kills)
+	go func() { published <- r.publishAlong(ctx, struck) }()
+	err := r.strikeAll(ctx, struck)
+	close(struck)
 	if err != nil {
 		cancel()
 	}
 	return errors.Join(err, <-published, r.setOutage(false))
 }
 
-// publishAlong publishes in step with the kills, so that there is always work.
-func (r *run) publishAlong(ctx context.Context, kills <-chan int) error {
-	for n := range kills {
+// publishAlong publishes in step with the blows, so that there is always work.
+func (r *run) publishAlong(ctx context.Context, struck <-chan int) error {
+	for n := range struck {
 		due := r.config.Messages
-		if most := r.config.Kills * publishedBy / 100; n < most {
+		if most := r.config.blows() * publishedBy / 100; n < most {
 			due = r.config.Messages * (n + 1) / (most + 1)
 		}
 		if err := r.producer.publish(ctx, due-r.producer.sent); err != nil {
@@ -70,16 +76,18 @@ func (r *run) publishAlong(ctx context.Context, kills <-chan int) error {
 	return r.producer.publish(ctx, r.config.Messages-r.producer.sent)
 }
 
-// killAll kills workers at random moments and replaces each at once.
-func (r *run) killAll(ctx context.Context, kills chan<- int) error {
-	kills <- 0
-	if err := r.milestone(); err != nil {
+// strikeAll strikes at random moments and replaces each victim at once.
+func (r *run) strikeAll(ctx context.Context, struck chan<- int) error {
+	struck <- 0
+	if err := r.milestone(0); err != nil {
 		return err
 	}
+	left := map[blow]int{killWorker: r.config.Kills, killServer: r.config.ServerKills, deploy: r.config.Deploys}
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	for r.report.Kills < r.config.Kills {
-		timer.Reset(shortestPause + time.Duration(r.random.Int64N(int64(longestPause-shortestPause))))
+	for n := 0; n < r.config.blows(); {
+		shortest := r.config.Pause / 4
+		timer.Reset(shortest + time.Duration(r.random.Int64N(int64(r.config.Pause-shortest))))
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
@@ -87,10 +95,16 @@ func (r *run) killAll(ctx context.Context, kills chan<- int) error {
 			return fmt.Errorf("the broker ended: %w", r.server.err)
 		case <-timer.C:
 		}
-		if r.crew.killOne(r.random) {
-			r.report.Kills++
-			kills <- r.report.Kills
-			if err := r.milestone(); err != nil {
+		b := r.draw(left)
+		hit, err := r.strike(ctx, b)
+		if err != nil {
+			return err
+		}
+		if hit {
+			left[b]--
+			n++
+			struck <- n
+			if err := r.milestone(n); err != nil {
 				return err
 			}
 		}
@@ -101,11 +115,42 @@ func (r *run) killAll(ctx context.Context, kills chan<- int) error {
 	return nil
 }
 
-// milestone does what is due at a number of kills.
-func (r *run) milestone() error {
-	n, of := r.report.Kills, r.config.Kills
+// draw takes one of the blows that are left, each with the same probability.
+func (r *run) draw(left map[blow]int) blow {
+	n := r.random.IntN(left[killWorker] + left[killServer] + left[deploy])
+	switch {
+	case n < left[killWorker]:
+		return killWorker
+	case n < left[killWorker]+left[killServer]:
+		return killServer
+	}
+	return deploy
+}
+
+// strike tells whether there was something to strike.
+func (r *run) strike(ctx context.Context, b blow) (hit bool, err error) {
+	switch b {
+	case killWorker:
+		if hit = r.crew.killOne(r.random); hit {
+			r.report.Kills++
+		}
+	case killServer:
+		hit = true
+		r.report.ServerKills++
+		err = r.restart(ctx)
+	case deploy:
+		if hit, err = r.crew.deployOne(ctx, r.random); hit {
+			r.report.Deploys++
+		}
+	}
+	return hit, err
+}
+
+// milestone does what is due after a number of blows.
+func (r *run) milestone(n int) error {
+	of := r.config.blows()
 	if n > 0 && n%max(1, of/10) == 0 {
-		r.say("%d of %d kills\n", n, of)
+		r.say("%d of %d blows\n", n, of)
 	}
 	switch {
 	case of == 0:

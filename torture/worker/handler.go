@@ -22,6 +22,7 @@ type handler struct {
 	scenario scenario.Scenario
 	outage   string
 	journal  *journal
+	effects  *effects // nil if the journal is the effect
 }
 
 func (h *handler) handle(ctx context.Context, m *redrive.Message) error {
@@ -67,6 +68,9 @@ func (h *handler) play(ctx context.Context, r checker.Record, attempt int) error
 	case scenario.Panic:
 		h.write(r, checker.Failed)
 		panic(errScript) //nolint:forbidigo // the script says so
+	}
+	if h.effects != nil {
+		return h.effects.make(ctx, r.ID)
 	}
 	h.write(r, checker.Effect)
 	return nil

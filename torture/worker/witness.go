@@ -38,8 +38,8 @@ func (w *witnessed) Receive(ctx context.Context, limit int) ([]broker.Delivery, 
 	for i, d := range got {
 		m := d.Msg()
 		id, idErr := scenario.ID(m.Body, m.Headers)
-		if idErr == nil && poison.Unexplained(d.Deliveries()) > 0 {
-			w.journal.write(checker.Record{ID: id, Kind: checker.Redelivered})
+		if n := poison.Unexplained(d.Deliveries()); idErr == nil && n > 0 {
+			w.journal.write(checker.Record{ID: id, Kind: checker.Redelivered, Attempt: attempt(n)})
 		}
 		got[i] = &delivery{d, id, w.journal}
 	}

@@ -41,18 +41,48 @@ func run(ctx context.Context, raw string) error {
 	if err := json.Unmarshal([]byte(raw), &c); err != nil {
 		return fmt.Errorf("%s: %w", Variable, err)
 	}
-	to, err := Connect(c.DataDir)
+	t, err := c.openTools(ctx)
 	if err != nil {
 		return err
 	}
-	nats, err := redrivenats.Connect(ctx, to)
-	if err != nil {
-		return ended(ctx, err)
+	return errors.Join(c.keepWorking(ctx, t), t.close())
+}
+
+// keepWorking works until the context ends. A broker that is away is waited for,
+// as whatever starts workers in real life would.
+func (c Config) keepWorking(ctx context.Context, t *tools) error {
+	again := time.NewTicker(50 * time.Millisecond)
+	defer again.Stop()
+	for seen := time.Now(); ; {
+		b, err := c.connect(ctx)
+		if err == nil {
+			seen = time.Now()
+			err = c.workOn(ctx, b, t)
+		}
+		if err = ended(ctx, err); err == nil || time.Since(seen) >= c.Patience {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-again.C:
+		}
 	}
-	err = c.Work(ctx, nats)
+}
+
+func (c Config) connect(ctx context.Context) (*redrivenats.Broker, error) {
+	to, err := Connect(c.DataDir, c.URL)
+	if err != nil {
+		return nil, err
+	}
+	return redrivenats.Connect(ctx, to)
+}
+
+func (c Config) workOn(ctx context.Context, b *redrivenats.Broker, t *tools) error {
+	err := c.work(ctx, b, t)
 	closeCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
-	return errors.Join(ended(ctx, err), nats.Close(closeCtx))
+	return errors.Join(ended(ctx, err), b.Close(closeCtx))
 }
 
 // ended drops the error of what the end of the context interrupted.
@@ -65,20 +95,59 @@ func ended(ctx context.Context, err error) error {
 
 // Work plays the script on a broker until the context ends. DataDir is not used.
 func (c Config) Work(ctx context.Context, b broker.Broker) error {
-	j, err := openJournal(c.Journal)
+	t, err := c.openTools(ctx)
 	if err != nil {
 		return err
 	}
-	return errors.Join(c.work(ctx, b, j), j.close())
+	return errors.Join(c.work(ctx, b, t), t.close())
 }
 
-func (c Config) work(ctx context.Context, b broker.Broker, j *journal) error {
+// tools are what a worker needs beside a broker.
+type tools struct {
+	journal *journal
+	effects *effects
+}
+
+func (c Config) openTools(ctx context.Context) (*tools, error) {
+	j, err := openJournal(c.Journal)
+	if err != nil || c.Inbox == "" {
+		return &tools{journal: j}, err
+	}
+	e, err := openEffects(ctx, c.Inbox)
+	if err != nil {
+		return nil, errors.Join(ended(ctx, err), j.close())
+	}
+	return &tools{j, e}, nil
+}
+
+func (t *tools) close() error {
+	err := t.journal.close()
+	if t.effects != nil {
+		err = errors.Join(err, t.effects.close())
+	}
+	return err
+}
+
+// inboxTimeout bounds a handler that has an inbox, so that the claim of a dead
+// worker does not keep others away for long.
+const inboxTimeout = 2 * time.Second
+
+func (c Config) config(t *tools) redrive.Config {
 	config := redrive.Config{
-		Source: Source, Policy: Policy(), Name: c.Name,
+		Source: Source, Group: c.Group, Policy: Policy(c.Budget), Name: c.Name,
 		Concurrency: 8, MaxInFlight: InFlight, Lease: 2 * time.Second,
 		StopTimeout: 5 * time.Second, SettleTimeout: 5 * time.Second,
-		Observers: []redrive.Observer{observer{j}},
+		Observers: []redrive.Observer{observer{t.journal}},
 	}
+	if t.effects != nil {
+		config.Inbox, config.InboxLease = t.effects, 2*inboxTimeout
+		config.Policy.HandlerTimeout, config.Policy.HandlerGrace = inboxTimeout, inboxTimeout
+	}
+	return config
+}
+
+func (c Config) work(ctx context.Context, b broker.Broker, t *tools) error {
+	config := c.config(t)
 	if c.Mutant != "" {
 		bad, err := mutant.Apply(c.Mutant, mutant.Parts{Broker: b, Inbox: config.Inbox})
 		if err != nil {
@@ -87,8 +156,8 @@ func (c Config) work(ctx context.Context, b broker.Broker, j *journal) error {
 		b, config.Inbox = bad.Broker, bad.Inbox
 		config.Test.Decide, config.Test.Key = bad.Decide, bad.Key
 	}
-	h := &handler{scenario: c.Scenario, outage: c.Outage, journal: j}
-	w, err := redrive.NewWorker(witness{b, j}, h.handle, config)
+	h := &handler{scenario: c.Scenario, outage: c.Outage, journal: t.journal, effects: t.effects}
+	w, err := redrive.NewWorker(witness{b, t.journal}, h.handle, config)
 	if err != nil {
 		return err
 	}

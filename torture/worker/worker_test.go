@@ -30,7 +30,7 @@ func TestConfigTravelsInTheEnvironment(t *testing.T) {
 
 func TestConnectReadsTheDataDirectory(t *testing.T) {
 	dir := t.TempDir()
-	if _, err := Connect(dir); err == nil {
+	if _, err := Connect(dir, ""); err == nil {
 		t.Error("connected to a directory without a broker")
 	}
 	for name, text := range map[string]string{"nats.url": "nats://127.0.0.1:1\n", "nats.token": "secret\n"} {
@@ -38,7 +38,7 @@ func TestConnectReadsTheDataDirectory(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	got, err := Connect(dir)
+	got, err := Connect(dir, "")
 	if err != nil || got.URL != "nats://127.0.0.1:1" || got.Token != "secret" {
 		t.Errorf("got %q, %v", got.URL, err)
 	}
