@@ -34,6 +34,10 @@ func over(wrap func(broker.Broker) broker.Broker, restart func(*redrivetest.Brok
 				restart(server(t))
 			}
 		},
+		Link: func(t brokertest.T) (broker.Broker, brokertest.Link) {
+			b, link := redrivetest.WithLink(server(t).Client())
+			return wrap(b), link
+		},
 		PublishRaw: func(t brokertest.T, queue string, m broker.Message) { server(t).PublishRaw(queue, m) },
 		Timeout:    time.Hour,
 	}

@@ -3,6 +3,7 @@ package brokertest
 import (
 	"bytes"
 	"cmp"
+	"crypto/sha256"
 	"fmt"
 	"slices"
 	"strings"
@@ -18,14 +19,16 @@ const hostileTTL = 1200 * time.Millisecond
 // after a retry, and as a dead letter.
 func contentCases() []Case {
 	all := []Case{
-		{Name: "C5-content-on-hostile-copies", Promise: "hostile control headers arrive in Control, and no copy carries them", run: hostileCopies},
+		{Name: "C5-content-on-hostile-copies", Promise: "hostile control headers arrive in Control, and no copy carries them", Proves: []string{"hostile-headers", "any-content"}, run: hostileCopies},
 		{Name: "C5-content-expires-at", Promise: "a message's own time to live travels with every copy", run: contentExpiresAt},
+		{Name: "C5-content-largest", Promise: "a body of the broker's limit less 16 KiB comes through retry, dead-letter queue and replay byte for byte", Proves: []string{"any-content"}, run: contentLargest},
 		{Name: "C7-content-envelope-limit", Promise: "an envelope as large as Caps allow travels unchanged", run: contentEnvelopeLimit},
 	}
 	for _, s := range samples() {
 		all = append(all, Case{
 			Name:    "C5-content-" + s.name,
-			Promise: s.promise + " is the same on receive, after a retry and as a dead letter",
+			Promise: s.promise + " is the same on receive, after a retry, as a dead letter and after its replay",
+			Proves:  []string{"any-content"},
 			run:     func(e *env) { contentSurvives(e, s.message) },
 		})
 	}
@@ -58,6 +61,8 @@ func samples() []sample {
 		{"unicode", "key and header in UTF-8", broker.Outbound{Key: []byte("kunde/ä/客"), Body: []byte("ü"), Headers: []broker.Header{header("x-name", "Zoë 客")}}},
 		{"100-headers", "a hundred headers", broker.Outbound{Body: []byte("many"), Headers: hundred}},
 		{"repeated-headers", "a repeated header, in order", broker.Outbound{Body: []byte("repeated"), Headers: []broker.Header{header("x-tag", "b"), header("x-other", "1"), header("x-tag", "a"), header("x-tag", "b")}}},
+		{"headers-in-order", "the order of headers of different names", broker.Outbound{Body: []byte("in order"), Headers: []broker.Header{header("zulu", "1"), header("alpha", "2"), header("mike", "3"), header("Alpha", "4"), header("zulu", "5")}}},
+		{"one-byte", "a body of one byte", broker.Outbound{Body: []byte{0}}},
 		{"header-case", "headers that differ in case, and an empty value", broker.Outbound{Body: []byte("case"), Headers: []broker.Header{header("X-Case", "upper"), header("x-case", "lower"), header("x-empty", "")}}},
 		{"reserved-looking", "headers that look like redrive's own", broker.Outbound{Body: []byte("own"), Headers: []broker.Header{header("x-replayed", "producer's"), header("x-idempotency-key", "k1"), header("redrive-note", "n")}}},
 	}
@@ -81,13 +86,42 @@ func contentSurvives(e *env, m broker.Outbound) {
 	letter := e.letters(e.names.DeadLetter, 1)[0]
 	e.same("dead-lettered", m, &letter.Message)
 	e.sameEnvelope("dead-lettered", env, &letter.Message)
+	e.replayed(sub, m, letter)
+}
+
+// replayed sends a letter again and looks at what arrives.
+func (e *env) replayed(sub broker.Subscription, m broker.Outbound, letter broker.Letter) {
+	e.Helper()
+	l := letter.Message
+	e.publish(broker.Outbound{Queue: e.names.Replay, ID: "rp:" + e.source, Key: l.Key, Body: l.Body, Headers: l.Headers, Envelope: l.Envelope, ExpiresAt: l.ExpiresAt})
+	d := e.one(sub)
+	e.same("replayed", m, d.Msg())
+	e.sameEnvelope("replayed", l.Envelope, d.Msg())
+	if len(d.Msg().Control) > 0 {
+		e.Errorf("a replay carries control headers:\n%s", listing(d.Msg().Control))
+	}
+	e.settle(d, broker.Done{})
+}
+
+// contentLargest leaves the room that the envelope and headers of a copy need.
+func contentLargest(e *env) {
+	const room = 16 << 10
+	size := 1<<20 - room
+	if e.caps.MaxMessage > 0 {
+		size = e.caps.MaxMessage - room
+	}
+	body := make([]byte, size)
+	for i := range body {
+		body[i] = byte(i * i >> 3)
+	}
+	contentSurvives(e, broker.Outbound{Key: []byte("largest"), Body: body, Headers: []broker.Header{{Name: "x-size", Value: []byte("largest")}}})
 }
 
 // same compares what is the producer's.
 func (e *env) same(where string, want broker.Outbound, got *broker.Message) {
 	e.Helper()
-	if !bytes.Equal(got.Body, want.Body) {
-		e.Errorf("%s: body %q, want %q", where, clip(got.Body), clip(want.Body))
+	if len(got.Body) != len(want.Body) || sha256.Sum256(got.Body) != sha256.Sum256(want.Body) {
+		e.Errorf("%s: body of %d bytes %q, want %d bytes %q", where, len(got.Body), clip(got.Body), len(want.Body), clip(want.Body))
 	}
 	if !bytes.Equal(got.Key, want.Key) {
 		e.Errorf("%s: key %q, want %q", where, got.Key, want.Key)
@@ -104,15 +138,11 @@ func (e *env) sameEnvelope(where string, want []byte, got *broker.Message) {
 	}
 }
 
-// listing prints headers sorted by name, in order within a name: some brokers
-// do not keep the order among different names. Headers that are redrive's own
-// are left out.
+// listing prints headers in order. Those that are redrive's own are left out.
 func listing(headers []broker.Header) string {
 	own := []string{broker.HeaderEnvelope, broker.HeaderDue, broker.HeaderExpiresAt}
-	sorted := slices.DeleteFunc(slices.Clone(headers), func(h broker.Header) bool { return slices.Contains(own, h.Name) })
-	slices.SortStableFunc(sorted, func(a, b broker.Header) int { return cmp.Compare(a.Name, b.Name) })
 	var b strings.Builder
-	for _, h := range sorted {
+	for _, h := range slices.DeleteFunc(slices.Clone(headers), func(h broker.Header) bool { return slices.Contains(own, h.Name) }) {
 		fmt.Fprintf(&b, "%s: %q\n", h.Name, h.Value)
 	}
 	return b.String()
@@ -149,6 +179,7 @@ func hostileCopies(e *env) {
 	for _, letter := range e.letters(e.names.DeadLetter, 2) {
 		if string(letter.Message.Body) == "hostile" {
 			e.same("dead-lettered", m, &letter.Message)
+			e.replayed(sub, m, letter)
 		}
 		if len(letter.Message.Control) > 0 {
 			e.Errorf("a dead letter carries control headers:\n%s", listing(letter.Message.Control))

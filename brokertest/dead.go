@@ -16,10 +16,11 @@ func deadCases() []Case {
 		{Name: "C5-dead-letter-of-a-retry", Promise: "a retried message can be dead-lettered", run: deadLetterOfRetry},
 		{Name: "C4-dead-letter-repeated", Promise: "a dead-lettering repeated under one publish id makes one letter where the broker can, and never none", run: deadRepeated},
 		{Name: "C6-dead-letter-too-large", Promise: "a dead letter that is too large is a TooLargeError, and the original stays", run: func(e *env) { tooLargeStays(e, false) }},
-		{Name: "C6-dead-letter-unroutable", Promise: "a dead letter for a queue that nobody declared is refused or kept, never lost", run: deadUnroutable},
+		{Name: "C6-dead-letter-unroutable", Promise: "a dead letter for a queue that nobody declared is refused or kept, never lost", Proves: []string{"unroutable-refused", "settle-failure"}, run: deadUnroutable},
 		{Name: "C9-dead-again-after-replay", Promise: "a replayed message that dies again inside the dedupe window is kept", run: deadAgain},
 		{Name: "C9-repeat-after-removal", Promise: "a dead-lettering repeated after its letter was removed is kept", run: repeatAfterRemoval},
 		{Name: "C12-replay-picks", Promise: "a replay of three letters sends those three, and a repeat of it nothing more", run: replayPicks},
+		{Name: "C12-replay-killed-at-each-step", Promise: "a replay whose client dies before or after a publication or a removal is made whole by a second run, each letter once", run: replayKilled},
 		{Name: "groups-each-see-everything", Promise: "two consumer groups each get each message, and settle it for themselves alone", run: groupsSeeAll},
 		{Name: "groups-share-a-dead-letter-queue", Promise: "the dead letters of two groups do not swallow each other", run: groupsShareDLQ},
 		{Name: "groups-retry-alone", Promise: "a retry of one group is delivered to that group only", run: groupsRetryAlone},
@@ -168,7 +169,7 @@ func repeatAfterRemoval(e *env) {
 }
 
 func replayPicks(e *env) {
-	const n = 20
+	const n = 100
 	sub := e.open(e.b, unhurried)
 	e.send(n)
 	for _, d := range e.receive(sub, n) {
@@ -177,7 +178,7 @@ func replayPicks(e *env) {
 	all := e.letters(e.names.DeadLetter, n)
 	left := n
 	for range 2 {
-		for i, pick := range []int{3, 7, 19} {
+		for i, pick := range []int{3, 47, 99} {
 			m := all[pick].Message
 			e.publish(broker.Outbound{Queue: e.names.Replay, ID: fmt.Sprintf("rp:%s:%d", e.source, i), Key: m.Key, Body: m.Body, Headers: m.Headers, Envelope: m.Envelope})
 		}
@@ -185,19 +186,74 @@ func replayPicks(e *env) {
 			break
 		}
 	}
-	for _, pick := range []int{3, 7, 19} {
+	for _, pick := range []int{3, 47, 99} {
 		if e.removeIfAble(e.names.DeadLetter, all[pick]) && e.caps.LettersMode != broker.DrainOnly {
 			left--
 		}
 	}
 	got := bodies(e.receive(sub, 3))
-	for _, pick := range []int{3, 7, 19} {
+	for _, pick := range []int{3, 47, 99} {
 		if body := string(all[pick].Message.Body); got[body] != 1 {
 			e.Errorf("%q was replayed %d times, want once", body, got[body])
 		}
 	}
 	e.none(sub, e.h.Lease/2)
 	e.letters(e.names.DeadLetter, left)
+}
+
+// replayKilled plays a replay that reads, publishes and removes, by clients that
+// die at each step, and then a second run over what is left.
+func replayKilled(e *env) {
+	const n = 5
+	sub := e.open(e.b, unhurried)
+	e.send(n)
+	for _, d := range e.receive(sub, n) {
+		e.deadLetter(d, e.names.DeadLetter, broker.DefaultGroup)
+	}
+	all := e.letters(e.names.DeadLetter, n)
+	chosen := all[1:4]
+	again := func(b broker.Broker, l broker.Letter) error {
+		m := l.Message
+		return b.Publish(e.ctx, []broker.Outbound{{Queue: e.names.Replay, ID: "rp:" + e.source + ":" + string(m.Body), Key: m.Key, Body: m.Body, Headers: m.Headers, Envelope: m.Envelope}})[0]
+	}
+	for step, letter := range chosen {
+		dying := e.h.Open(e)
+		if step > 0 {
+			if err := again(dying, letter); err != nil {
+				e.Fatalf("replay %q: %v", letter.Message.Body, err)
+			}
+		}
+		if step > 1 {
+			e.removeIfAble(e.names.DeadLetter, letter)
+		}
+		e.kill(dying)
+	}
+	// What was removed is done; a broker whose letters were taken from it reads its
+	// own record of them, which is all here.
+	for step, letter := range chosen {
+		if step == len(chosen)-1 && e.caps.LettersMode == broker.Observe {
+			continue
+		}
+		if err := again(e.b, letter); err != nil {
+			e.Fatalf("replay %q again: %v", letter.Message.Body, err)
+		}
+		e.removeIfAble(e.names.DeadLetter, letter)
+	}
+	got, _ := e.tryReceive(sub, n, e.h.Lease)
+	came := bodies(got)
+	for _, letter := range chosen {
+		body := string(letter.Message.Body)
+		if times := came[body]; times < 1 || times > 1 && e.caps.DedupeWindow > 0 {
+			e.Errorf("%q was replayed %d times, want once", body, times)
+		}
+		delete(came, body)
+	}
+	if len(came) > 0 {
+		e.Errorf("letters that nobody chose were replayed: %v", came)
+	}
+	if e.caps.LettersMode == broker.Observe {
+		e.letters(e.names.DeadLetter, n-len(chosen))
+	}
 }
 
 // pair opens two groups before anything is published.

@@ -9,8 +9,8 @@ import (
 func leaseCases() []Case {
 	return []Case{
 		{Name: "lease-expiry-redelivers", Promise: "an unsettled message comes again after its lease, not before, with Earlier + 1", run: leaseExpires},
-		{Name: "lease-extend", Promise: "an extended delivery is given to nobody else", run: leaseExtend},
-		{Name: "lease-is-exclusive", Promise: "two consumers of one group never hold one message while its lease is valid", run: leaseExclusive},
+		{Name: "lease-extend", Promise: "an extended delivery is given to nobody else", Proves: []string{"exclusive-lease"}, run: leaseExtend},
+		{Name: "lease-is-exclusive", Promise: "two consumers of one group never hold one message while its lease is valid", Proves: []string{"exclusive-lease"}, run: leaseExclusive},
 		{Name: "C4-client-dies", Promise: "what a dead client held comes to another after its lease, with its count and mark", run: clientDies},
 		{Name: "C4-late-move-loses-nothing", Promise: "a move by a holder whose lease ran out loses nothing", run: lateMove},
 		{Name: "C4-repeat-by-another-client", Promise: "a move repeated by another client after a crash makes at least one copy", run: repeatElsewhere},

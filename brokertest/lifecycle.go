@@ -13,19 +13,21 @@ import (
 
 func lifecycleCases() []Case {
 	return []Case{
-		{Name: "pause-and-resume", Promise: "pausing keeps open deliveries, and resuming goes on where it stopped", run: pauseResume},
+		{Name: "pause-and-resume", Promise: "pausing keeps open deliveries, and resuming goes on where it stopped", Proves: []string{"pause-keeps-membership"}, run: pauseResume},
+		{Name: "pause-keeps-membership", Promise: "a paused consumer keeps its place in the group and its open deliveries, while others work", Proves: []string{"pause-keeps-membership"}, run: pauseMembership},
 		{Name: "drain-then-settle", Promise: "after Drain open deliveries can be settled and nothing more is received", run: drainThenSettle},
 		{Name: "drain-ends-receive", Promise: "Drain and Close end a waiting Receive", run: drainEndsReceive},
 		{Name: "close-gives-back", Promise: "Close is idempotent, and what was not settled comes back", run: closeGivesBack},
-		{Name: "C16-graceful-stop", Promise: "a graceful stop under load settles what it has and loses nothing", run: gracefulStop},
+		{Name: "C16-graceful-stop", Promise: "a graceful stop under load settles what it has and loses nothing", Proves: []string{"clean-stop"}, run: gracefulStop},
 		{Name: "concurrent-receives", Promise: "concurrent Receives on one subscription get each message once", run: concurrentReceives},
 	}
 }
 
 func restartCases() []Case {
 	return []Case{
-		{Name: "C17-restart-keeps-everything", Promise: "source, retries, dead letters, counts and marks survive a restart of the broker", Restarts: true, run: restartKeeps},
-		{Name: "C3-restart-in-the-delay", Promise: "a retry survives a restart in its delay and is not early", Restarts: true, run: restartInDelay},
+		{Name: "C17-restart-keeps-everything", Promise: "source, retries, dead letters, counts and marks survive a restart of the broker", Restarts: true, Proves: []string{"broker-killed"}, run: restartKeeps},
+		{Name: "C3-restart-in-the-delay", Promise: "a retry survives a restart in its delay and is not early", Restarts: true, Proves: []string{"broker-killed"}, run: restartInDelay},
+		{Name: "C17-restart-while-publishing", Promise: "while the broker is killed and started, every publication is confirmed and stored, or an error", Restarts: true, Proves: []string{"broker-killed", "confirmed-or-error"}, run: restartWhilePublishing},
 	}
 }
 
@@ -52,6 +54,55 @@ func pauseResume(e *env) {
 	}
 	e.settle(second, broker.Done{})
 	e.none(sub, e.h.Lease/2)
+}
+
+func pauseMembership(e *env) {
+	a := e.open(e.b)
+	e.send(1)
+	held := e.one(a)
+	b := e.open(e.h.Open(e))
+	if err := a.Pause(e.ctx); err != nil {
+		e.Fatalf("pause: %v", err)
+	}
+	var out []broker.Outbound
+	for i := range 4 {
+		body := fmt.Sprint("while paused ", i)
+		out = append(out, broker.Outbound{Queue: e.source, ID: e.pubID(body), Body: []byte(body)})
+	}
+	e.publish(out...)
+	// The other consumer gets all of them, and never the one that is held, for
+	// longer than its lease.
+	deadline := time.Now().Add(4*e.h.Lease + e.h.Tolerance)
+	for done, until := 0, time.Now().Add(2*e.h.Lease); done < len(out) || time.Now().Before(until); {
+		if err := held.Extend(e.ctx, e.h.Lease); err != nil {
+			e.Fatalf("extend while paused: %v", err)
+		}
+		got, _ := e.tryReceive(b, 1, e.h.Lease/3)
+		for _, d := range got {
+			if string(d.Msg().Body) == string(held.Msg().Body) {
+				e.Fatalf("%q was given to another consumer while a paused one held it", held.Msg().Body)
+			}
+			e.settle(d, broker.Done{})
+			done++
+		}
+		if time.Now().After(deadline) {
+			e.Fatalf("%d of %d messages came to the other consumer while one was paused", done, len(out))
+		}
+	}
+	e.settle(held, broker.Done{})
+	if err := b.Close(e.ctx); err != nil {
+		e.Fatalf("close: %v", err)
+	}
+	if err := a.Resume(e.ctx); err != nil {
+		e.Fatalf("resume: %v", err)
+	}
+	e.publish(broker.Outbound{Queue: e.source, ID: e.pubID("resumed"), Body: []byte("resumed")})
+	d := e.one(a)
+	if string(d.Msg().Body) != "resumed" {
+		e.Errorf("received %q after the pause", d.Msg().Body)
+	}
+	e.settle(d, broker.Done{})
+	e.depth(e.source, 0)
 }
 
 func drainThenSettle(e *env) {
@@ -270,6 +321,68 @@ func restartKeeps(e *env) {
 	}
 	letter := e.letters(e.names.DeadLetter, 1)[0]
 	e.sameEnvelope("after a restart", env, &letter.Message)
+}
+
+func restartWhilePublishing(e *env) {
+	sub := e.open(e.b)
+	ctx, cancel := context.WithCancel(e.ctx)
+	results := make(chan map[string]error, 1)
+	go func() {
+		published := map[string]error{}
+		defer func() { results <- published }()
+		pace := time.NewTicker(5 * time.Millisecond)
+		defer pace.Stop()
+		for i := 0; ctx.Err() == nil; i++ {
+			body := fmt.Sprint("published ", i)
+			published[body] = e.b.Publish(e.ctx, []broker.Outbound{{Queue: e.source, ID: e.pubID(body), Body: []byte(body)}})[0]
+			select {
+			case <-pace.C:
+			case <-ctx.Done():
+			}
+		}
+	}()
+	for range 2 {
+		e.wait(e.h.Lease / 4)
+		e.restart()
+	}
+	e.wait(e.h.Lease / 4)
+	cancel()
+	published := <-results
+	confirmed, refused := 0, 0
+	for _, err := range published {
+		switch {
+		case err == nil:
+			confirmed++
+		case !errors.Is(err, broker.ErrUnknown):
+			refused++
+		}
+	}
+	e.Logf("%d publications: %d confirmed, %d refused, %d unknown", len(published), confirmed, refused, len(published)-confirmed-refused)
+	seen := map[string]bool{}
+	e.until(func() string {
+		got, _ := e.tryReceive(sub, 100, e.h.Lease/2)
+		for _, d := range got {
+			seen[string(d.Msg().Body)] = true
+			_, _ = d.Settle(e.ctx, broker.Done{}) // Else it comes again.
+		}
+		if st, err := e.b.Stats(e.ctx, e.source); err != nil || st.Depth() > 0 {
+			return fmt.Sprintf("%d messages left, %v", st.Depth(), err)
+		}
+		return ""
+	})
+	for body, err := range published {
+		switch {
+		case err == nil && !seen[body]:
+			e.Errorf("%q was confirmed and is lost", body)
+		case err != nil && !errors.Is(err, broker.ErrUnknown) && seen[body]:
+			e.Errorf("%q is stored, and Publish said for certain that it is not: %v", body, err)
+		}
+	}
+	for body := range seen {
+		if _, ok := published[body]; !ok {
+			e.Errorf("%q was never published", body)
+		}
+	}
 }
 
 func restartInDelay(e *env) {

@@ -13,13 +13,13 @@ import (
 func publishCases() []Case {
 	return []Case{
 		{Name: "caps-are-consistent", Promise: "Caps name the server and agree with each other and with Letters.Mode", run: capsConsistent},
-		{Name: "publish-confirms-each", Promise: "Publish returns one result per message, and each nil is a stored message", run: publishEach},
+		{Name: "publish-confirms-each", Promise: "Publish returns one result per message, and each nil is a stored message", Proves: []string{"confirmed-or-error"}, run: publishEach},
 		{Name: "publish-repeat-is-dropped", Promise: "a publish id repeated within DedupeWindow makes one message, and never none", run: publishRepeat},
 		{Name: "publish-equal-bodies-are-two", Promise: "two publications with equal bodies are two messages", run: publishEqualBodies},
 		{Name: "publish-too-large", Promise: "a message over the limit is a TooLargeError, and its neighbours are stored", run: publishTooLarge},
-		{Name: "publish-cancelled", Promise: "a publication that failed for certain is not stored", run: publishCancelled},
-		{Name: "publish-unroutable", Promise: "a message for a queue nobody declared is refused or kept, never confirmed and lost", run: publishUnroutable},
-		{Name: "publish-hostile-headers", Promise: "headers that steer a broker do not act when redrive publishes them", run: publishHostile},
+		{Name: "publish-cancelled", Promise: "a publication that failed for certain is not stored", Proves: []string{"confirmed-or-error"}, run: publishCancelled},
+		{Name: "publish-unroutable", Promise: "a message for a queue nobody declared is refused or kept, never confirmed and lost", Proves: []string{"unroutable-refused"}, run: publishUnroutable},
+		{Name: "publish-hostile-headers", Promise: "headers that steer a broker do not act when redrive publishes them", Proves: []string{"hostile-headers"}, run: publishHostile},
 	}
 }
 
@@ -139,6 +139,9 @@ func publishUnroutable(e *env) {
 		e.Fatalf("publish of one message returned %d results", len(errs))
 	}
 	if errs[0] != nil {
+		if errors.Is(errs[0], broker.ErrUnknown) {
+			e.Errorf("a message for a queue nobody declared: %v, want an error that is certain", errs[0])
+		}
 		return
 	}
 	sub := e.open(e.b, unhurried, func(s *broker.Spec) { s.Source = queue })

@@ -36,6 +36,10 @@ type Harness struct {
 	// PublishRaw stores a message with the broker's own client: Headers and Control
 	// are all plain headers to it. Without it such messages go through Publish.
 	PublishRaw func(t T, queue string, m broker.Message)
+	// Link opens another client, over a connection that the case can damage. Its own
+	// patience with the broker should be about a Lease. Without it the cases about
+	// lost connections show nothing, and say so.
+	Link func(t T) (broker.Broker, Link)
 	// Hostile are the headers that a producer can store and that steer this broker
 	// if they are sent again. Default: HostileHeaders(), all that any broker acts on.
 	Hostile []broker.Header
@@ -50,6 +54,22 @@ type Harness struct {
 	Timeout time.Duration
 	// Serial runs one case after the other.
 	Serial bool
+}
+
+// Link is the connection of one client, which a case damages.
+type Link interface {
+	// DropRequests swallows from now on what the client sends, without a word.
+	DropRequests()
+	// DropAnswers swallows from now on what the broker sends.
+	DropAnswers()
+	// DropSettlements swallows what the client sends from the moment on in which it
+	// is about to settle an original: a move of two steps ends after its copy is
+	// confirmed.
+	DropSettlements()
+	// Cut ends the connection and refuses another one.
+	Cut()
+	// Heal ends every damage, and the connection with it: the client connects again.
+	Heal()
 }
 
 // WithDefaults returns a copy with the defaults filled in.
@@ -85,6 +105,11 @@ type Case struct {
 	// Restarts says that the case restarts the broker, so that nothing else may
 	// run beside it.
 	Restarts bool
+	// Proves are the requirements that it is evidence for, by their IDs, besides
+	// the one that its name begins with. See Requirements.
+	Proves []string
+	// Test is what a case of another suite does. The cases of this one have none.
+	Test func(t T, h Harness)
 
 	run func(*env)
 }
@@ -95,6 +120,10 @@ func (c Case) Run(t T, h Harness) {
 	if h.Open == nil {
 		t.Fatalf("brokertest: Harness.Open is missing")
 	}
+	if c.Test != nil {
+		c.Test(t, h.WithDefaults())
+		return
+	}
 	e := newEnv(t, h.WithDefaults())
 	c.run(e)
 }
@@ -103,9 +132,15 @@ func (c Case) Run(t T, h Harness) {
 // one by one, then the others in parallel.
 func Run(t *testing.T, h Harness) {
 	t.Helper()
+	RunCases(t, h, Cases())
+}
+
+// RunCases is Run for some cases, or for those of another suite.
+func RunCases(t *testing.T, h Harness, cases []Case) {
+	t.Helper()
 	h = h.WithDefaults()
 	for _, restarts := range []bool{true, false} {
-		for _, c := range Cases() {
+		for _, c := range cases {
 			if c.Restarts != restarts {
 				continue
 			}
@@ -122,7 +157,7 @@ func Run(t *testing.T, h Harness) {
 // Cases returns every case, in a fixed order.
 func Cases() []Case {
 	var all []Case
-	for _, part := range [][]Case{publishCases(), contentCases(), settleCases(), leaseCases(), retryCases(), deadCases(), letterCases(), lifecycleCases(), restartCases()} {
+	for _, part := range [][]Case{publishCases(), contentCases(), settleCases(), leaseCases(), retryCases(), deadCases(), letterCases(), statsCases(), lifecycleCases(), linkCases(), restartCases()} {
 		all = append(all, part...)
 	}
 	return all

@@ -3,6 +3,8 @@ package brokertest
 import (
 	"context"
 	"errors"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -19,11 +21,12 @@ func settleCases() []Case {
 		{Name: "release-after-delay", Promise: "a release with a delay within MaxRelease is not delivered earlier", run: releaseAfter},
 		{Name: "mark-is-seen", Promise: "the newest Mark is seen by the next delivery, or Mark is ErrUnsupported", run: markSeen},
 		{Name: "mark-stays-with-its-copy", Promise: "a mark belongs to one stored copy and no other", run: markOfOneCopy},
-		{Name: "settle-cancelled", Promise: "a Settle that failed for certain left the message where it was", run: settleCancelled},
+		{Name: "settle-cancelled", Promise: "a Settle that failed for certain left the message where it was", Proves: []string{"settle-failure"}, run: settleCancelled},
 		{Name: "in-flight-is-bounded", Promise: "no more than MaxInFlight deliveries are out", run: inFlightBounded},
 		{Name: "receive-honours-max", Promise: "Receive returns no more than it was asked for, and the rest comes later", run: receiveMax},
 		{Name: "receive-cancelled", Promise: "a cancelled Receive returns the context's error and loses no message", run: receiveCancelled},
 		{Name: "C14-order", Promise: "where Caps promise order, messages of one key come in order", run: ordered},
+		{Name: "C14-retry-keeps-order", Promise: "where Caps promise order, no later message of a key overtakes one that waits for its retry", run: orderedRetry},
 	}
 }
 
@@ -307,5 +310,34 @@ func ordered(e *env) {
 	}
 	if e.caps.Ordered && string(order) != "abcdefghij" {
 		e.Errorf("received in the order %q, which Caps promise to keep", order)
+	}
+}
+
+// orderedRetry retries the first message of a key. Another key is not held up.
+func orderedRetry(e *env) {
+	sub := e.open(e.b, unhurried)
+	for _, m := range []string{"key 1st", "key 2nd", "other 1st"} {
+		key, _, _ := strings.Cut(m, " ")
+		e.publish(broker.Outbound{Queue: e.source, ID: e.pubID(m), Key: []byte(key), Body: []byte(m)})
+	}
+	if !e.caps.Ordered {
+		e.Logf("Caps promise no order: nothing is shown but that each message comes")
+	}
+	var order []string
+	retried := false
+	for len(order) < 3 {
+		d := e.one(sub)
+		body := string(d.Msg().Body)
+		if body == "key 1st" && !retried {
+			retried = true
+			e.retryAt(d, time.Now().Add(e.h.Lease), "1st")
+			continue
+		}
+		order = append(order, body)
+		e.settle(d, broker.Done{})
+	}
+	first, second := slices.Index(order, "key 1st"), slices.Index(order, "key 2nd")
+	if first < 0 || second < 0 || e.caps.Ordered && second < first {
+		e.Errorf("received in the order %q, although Caps promise order", order)
 	}
 }

@@ -59,6 +59,7 @@ func (r *rig) harness() brokertest.Harness {
 			// a process says nothing.
 			r.conns[b].Close()
 		},
+		Link:       r.openLinked,
 		PublishRaw: r.publishRaw,
 		Lease:      1200 * time.Millisecond,
 		Hostile: []broker.Header{
@@ -79,12 +80,12 @@ func (r *rig) open(t brokertest.T) *redrivenats.Broker {
 
 type config = redrivenats.Config
 
-func (r *rig) openWith(t brokertest.T, edit func(*config)) *redrivenats.Broker {
+func (r *rig) openWith(t brokertest.T, edit func(*config), options ...nats.Option) *redrivenats.Broker {
 	t.Helper()
 	var c config
 	edit(&c)
-	nc, err := nats.Connect(r.server.URL, nats.Token(r.server.Token), nats.ReconnectBufSize(-1),
-		nats.MaxReconnects(-1), nats.ReconnectWait(20*time.Millisecond))
+	nc, err := nats.Connect(r.server.URL, append(options, nats.Token(r.server.Token), nats.ReconnectBufSize(-1),
+		nats.MaxReconnects(-1), nats.ReconnectWait(20*time.Millisecond))...)
 	if err != nil {
 		t.Fatalf("connect: %v", err)
 	}

@@ -42,6 +42,9 @@ func harness(opts ...redrivetest.Option) brokertest.Harness {
 				c.Kill()
 			}
 		},
+		Link: func(t brokertest.T) (broker.Broker, brokertest.Link) {
+			return redrivetest.WithLink(server(t).Client())
+		},
 		PublishRaw: func(t brokertest.T, queue string, m broker.Message) { server(t).PublishRaw(queue, m) },
 		Around:     synctest.Test,
 	}

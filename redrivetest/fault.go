@@ -28,6 +28,7 @@ type Fault struct {
 	effect effect
 	err    error
 	delay  time.Duration
+	on     func() bool // the fault strikes only while it is true; nil for always
 
 	mu    sync.Mutex
 	seen  int
@@ -154,7 +155,7 @@ func (f *Fault) Seen() int {
 
 // hits counts a call and says whether the fault strikes.
 func (f *Fault) hits(o op, queue string) bool {
-	if f.op&o == 0 || !matches(f.queue, queue) {
+	if f.op&o == 0 || !matches(f.queue, queue) || f.on != nil && !f.on() {
 		return false
 	}
 	f.mu.Lock()
