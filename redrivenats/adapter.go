@@ -99,7 +99,7 @@ func newBroker(ctx context.Context, nc *nats.Conn, config Config) (*Broker, erro
 		return nil, fmt.Errorf("redrivenats: %w", err)
 	}
 	b := &Broker{
-		config: config, layout: layout{config.Prefix}, cluster: cluster, nc: nc, js: js, req: req,
+		config: config, layout: layout{config.Prefix}, cluster: cluster, nc: nc, js: guarded{js, req}, req: req,
 		level: account.API.Level, subscriptions: map[*subscription]struct{}{},
 	}
 	b.naks.Store(b.level < levelSchedules)

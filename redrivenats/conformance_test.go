@@ -4,6 +4,8 @@ import (
 	"context"
 	"flag"
 	"os"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -167,7 +169,18 @@ func TestConformanceOnUsersStreams(t *testing.T) {
 				}
 				return queue
 			}
-			brokertest.Run(t, h)
+			brokertest.RunCases(t, h, mostCases())
 		})
 	}
+}
+
+// mostCases leaves out, unless REDRIVE_FULL=1, what does not depend on how the
+// queue is stored: lost connections, but for those that a retry meets.
+func mostCases() []brokertest.Case {
+	if os.Getenv("REDRIVE_FULL") == "1" {
+		return brokertest.Cases()
+	}
+	return slices.DeleteFunc(brokertest.Cases(), func(c brokertest.Case) bool {
+		return strings.HasPrefix(c.Name, "link-") && !strings.HasPrefix(c.Name, "link-settle-retry-")
+	})
 }

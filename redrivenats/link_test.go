@@ -11,7 +11,8 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/redrive-dev/redrive/broker"
-	"github.com/redrive-dev/redrive/brokertest")
+	"github.com/redrive-dev/redrive/brokertest"
+)
 
 // link is a client's connection whose bytes can be swallowed in each direction.
 type link struct {

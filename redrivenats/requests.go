@@ -30,11 +30,12 @@ type requests struct {
 	mu     sync.Mutex
 	next   uint64
 	open   map[string]chan *nats.Msg
+	guards map[uint64]context.CancelCauseFunc
 	closed bool
 }
 
 func newRequests(nc *nats.Conn, timeout time.Duration) (*requests, error) {
-	r := &requests{nc: nc, prefix: nc.NewInbox() + ".", timeout: timeout, open: map[string]chan *nats.Msg{}}
+	r := &requests{nc: nc, prefix: nc.NewInbox() + ".", timeout: timeout, open: map[string]chan *nats.Msg{}, guards: map[uint64]context.CancelCauseFunc{}}
 	sub, err := nc.Subscribe(r.prefix+"*", r.answer)
 	if err != nil {
 		return nil, fmt.Errorf("subscribe to confirmations: %w", err)
@@ -56,6 +57,9 @@ func (r *requests) watch() {
 		r.mu.Lock()
 		lost := r.open
 		r.open = map[string]chan *nats.Msg{}
+		for _, lose := range r.guards {
+			lose(fmt.Errorf("connection to nats was lost before the answer: %w", errDisconnected))
+		}
 		r.mu.Unlock()
 		for _, answer := range lost {
 			answer <- nil
