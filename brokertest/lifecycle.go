@@ -334,7 +334,12 @@ func restartWhilePublishing(e *env) {
 		defer pace.Stop()
 		for i := 0; ctx.Err() == nil; i++ {
 			body := fmt.Sprint("published ", i)
-			published[body] = e.b.Publish(e.ctx, []broker.Outbound{{Queue: e.source, ID: e.pubID(body), Body: []byte(body)}})[0]
+			errs := e.b.Publish(e.ctx, []broker.Outbound{{Queue: e.source, ID: e.pubID(body), Body: []byte(body)}})
+			if len(errs) != 1 {
+				e.Errorf("publish of one message returned %d results", len(errs))
+				return
+			}
+			published[body] = errs[0]
 			select {
 			case <-pace.C:
 			case <-ctx.Done():

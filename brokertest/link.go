@@ -57,9 +57,10 @@ func linkCases() []Case {
 	return all
 }
 
-// briefly is a context for one call on a damaged connection.
+// briefly is a context for one call on a damaged connection. It ends before a
+// patient lease does.
 func (e *env) briefly() (context.Context, context.CancelFunc) {
-	return context.WithTimeout(e.ctx, e.h.Tolerance)
+	return context.WithTimeout(e.ctx, 2*e.h.Lease)
 }
 
 func (e *env) link() (broker.Broker, Link) {

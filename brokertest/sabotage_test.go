@@ -34,6 +34,9 @@ type sabotage struct {
 	sub     func(broker.Subscription) broker.Subscription
 	topo    func(broker.Topology) broker.Topology
 	restart func(*redrivetest.Broker)
+	// silent makes reads that fail look like reads of nothing, and an Open that
+	// fails like one that worked.
+	silent bool
 }
 
 type broken struct {
@@ -60,6 +63,9 @@ func (b *broken) Stats(ctx context.Context, q string) (broker.Stats, error) {
 	st, err := b.Broker.Stats(ctx, q)
 	if b.s.stats != nil {
 		b.s.stats(&st)
+	}
+	if b.s.silent && err != nil {
+		return broker.Stats{AsOf: time.Now(), Exact: true}, nil
 	}
 	return st, err
 }
@@ -90,6 +96,9 @@ type brokenLetters struct {
 
 func (l *brokenLetters) Scan(ctx context.Context, from broker.Cursor, n int) ([]broker.Letter, broker.Cursor, error) {
 	got, next, err := l.Letters.Scan(ctx, from, n)
+	if l.s.silent && err != nil {
+		return nil, from, nil
+	}
 	for i := range got {
 		if l.s.look != nil {
 			l.s.look(&got[i].Message)
@@ -106,6 +115,9 @@ func (b *broken) Open(ctx context.Context, spec broker.Spec) (broker.Subscriptio
 		b.s.spec(&spec)
 	}
 	sub, err := b.Broker.Open(ctx, spec)
+	if err != nil && b.s.silent {
+		return deadSub{}, nil
+	}
 	if err != nil {
 		return nil, err
 	}
