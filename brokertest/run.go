@@ -62,9 +62,9 @@ type Link interface {
 	DropRequests()
 	// DropAnswers swallows from now on what the broker sends.
 	DropAnswers()
-	// DropSettlements swallows what the client sends from the moment on in which it
-	// is about to settle an original: a move of two steps ends after its copy is
-	// confirmed.
+	// DropSettlements swallows everything, in both directions, from the moment on in
+	// which the client is about to settle an original: a move of two steps ends after
+	// its copy is confirmed, as if the client had died there.
 	DropSettlements()
 	// Cut ends the connection and refuses another one.
 	Cut()

@@ -16,6 +16,7 @@ import (
 	"github.com/redrive-dev/redrive/broker"
 	"github.com/redrive-dev/redrive/brokertest"
 	"github.com/redrive-dev/redrive/internal/natstest"
+	"github.com/redrive-dev/redrive/internal/workertest"
 	"github.com/redrive-dev/redrive/redrivenats"
 )
 
@@ -131,6 +132,12 @@ func (r *rig) publishRaw(t brokertest.T, queue string, m broker.Message) {
 // TestConformance runs the suite on queues that redrive makes.
 func TestConformance(t *testing.T) {
 	brokertest.Run(t, newRig(t, natstest.Options{}).harness())
+}
+
+// TestConformanceOfWorkers runs workers on queues that redrive makes.
+func TestConformanceOfWorkers(t *testing.T) {
+	t.Parallel() // It has a server of its own.
+	brokertest.RunCases(t, newRig(t, natstest.Options{}).harness(), workertest.Cases())
 }
 
 // TestConformanceOnUsersStreams runs the suite on streams that a user made and

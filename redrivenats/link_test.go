@@ -93,7 +93,7 @@ func (c *linkConn) Write(p []byte) (int, error) {
 			if i > 0 && p[i-1] == 'H' {
 				i--
 			}
-			pass, c.link.requests = p[:i], true
+			pass, c.link.requests, c.link.answers = p[:i], true, true
 		}
 	}
 	c.link.mu.Unlock()

@@ -10,6 +10,7 @@ import (
 
 	"github.com/redrive-dev/redrive/broker"
 	"github.com/redrive-dev/redrive/brokertest"
+	"github.com/redrive-dev/redrive/internal/workertest"
 	"github.com/redrive-dev/redrive/redrivetest"
 )
 
@@ -51,6 +52,11 @@ func harness(opts ...redrivetest.Option) brokertest.Harness {
 }
 
 func TestConformance(t *testing.T) { brokertest.Run(t, harness()) }
+
+// TestConformanceOfWorkers runs workers on it.
+func TestConformanceOfWorkers(t *testing.T) {
+	brokertest.RunCases(t, harness(), workertest.Cases())
+}
 
 // TestConformanceInRealTime runs cases without a bubble, as an adapter for a
 // server does: a few that hardly wait, or all of them with REDRIVE_FULL=1.

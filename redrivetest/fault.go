@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/redrive-dev/redrive/broker"
@@ -28,7 +29,10 @@ type Fault struct {
 	effect effect
 	err    error
 	delay  time.Duration
-	on     func() bool // the fault strikes only while it is true; nil for always
+	// link, if not nil, says whether the fault strikes, by its switch, and ends a
+	// hang when it is healed.
+	link *Link
+	on   *atomic.Bool
 
 	mu    sync.Mutex
 	seen  int
@@ -155,7 +159,7 @@ func (f *Fault) Seen() int {
 
 // hits counts a call and says whether the fault strikes.
 func (f *Fault) hits(o op, queue string) bool {
-	if f.op&o == 0 || !matches(f.queue, queue) || f.on != nil && !f.on() {
+	if f.op&o == 0 || !matches(f.queue, queue) || f.on != nil && !f.on.Load() {
 		return false
 	}
 	f.mu.Lock()

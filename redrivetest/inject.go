@@ -45,8 +45,12 @@ func (f *Fault) before(ctx context.Context) (lost bool, err error) {
 	case applyThenLose:
 		return true, nil
 	case hang:
-		<-ctx.Done()
-		return false, fmt.Errorf("injected hang: %w: %w", broker.ErrUnknown, ctx.Err())
+		select {
+		case <-ctx.Done():
+			return false, fmt.Errorf("injected hang: %w: %w", broker.ErrUnknown, ctx.Err())
+		case <-f.link.healed():
+			return false, errCut()
+		}
 	case slow:
 		return false, await(ctx, nil, f.delay, true)
 	}

@@ -3,6 +3,7 @@ package redrivetest
 import (
 	"context"
 	"fmt"
+	"sync"
 	"sync/atomic"
 
 	"github.com/redrive-dev/redrive/broker"
@@ -10,19 +11,23 @@ import (
 
 // Link is the connection between one client and its broker, which a test can
 // damage. While it is damaged, calls fail as they do on a network: silently, so
-// that a call ends with its context, or at once. Heal ends every damage. It is
-// safe for concurrent use.
+// that a call ends with its context or with the connection, or at once. Heal ends
+// every damage and, as a reconnect does, the calls that wait. It is safe for
+// concurrent use.
 type Link struct {
 	requests, answers, settlements, cut atomic.Bool
+
+	mu   sync.Mutex
+	heal chan struct{} // closed by the next Heal
 }
 
 // WithLink wraps a client so that its connection can be damaged.
 func WithLink(b broker.Broker) (broker.Broker, *Link) {
-	l := &Link{}
+	l := &Link{heal: make(chan struct{})}
 	const all = opPublish | opReceive | opSettle | opExtend | opMark | opStats | opLetters
 	during := func(o op, on *atomic.Bool) *Fault {
 		f := newFault(o, nil)
-		f.on = on.Load
+		f.link, f.on = l, on
 		return f
 	}
 	faulty := Inject(b,
@@ -56,6 +61,20 @@ func (l *Link) Heal() {
 	for _, damage := range []*atomic.Bool{&l.requests, &l.answers, &l.settlements, &l.cut} {
 		damage.Store(false)
 	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	close(l.heal)
+	l.heal = make(chan struct{})
+}
+
+// healed is closed by the next Heal. A fault without a link has none.
+func (l *Link) healed() <-chan struct{} {
+	if l == nil {
+		return nil
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.heal
 }
 
 // linked are the calls that Inject knows no faults of.
@@ -69,8 +88,12 @@ func (b *linked) damaged(ctx context.Context) error {
 	case b.link.cut.Load():
 		return errCut()
 	case b.link.requests.Load(), b.link.answers.Load():
-		<-ctx.Done()
-		return fmt.Errorf("no answer: %w: %w", broker.ErrUnknown, ctx.Err())
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("no answer: %w: %w", broker.ErrUnknown, ctx.Err())
+		case <-b.link.healed():
+			return errCut()
+		}
 	}
 	return nil
 }
