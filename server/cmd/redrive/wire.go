@@ -29,6 +29,7 @@ func services() cli.Services {
 		NoData: app.ErrNoData,
 		Demo:   demoPlatform(),
 		Backup: backup.Platform{Hold: hold, Transient: embednats.Transient, CopyDatabase: inbox.Copy, Free: disk.Free},
+		Doctor: doctorPlatform(),
 		Hangup: func() (<-chan os.Signal, func()) {
 			hangup := make(chan os.Signal, 1)
 			signal.Notify(hangup, syscall.SIGHUP)

@@ -57,6 +57,7 @@ func (c *call) commands() []*cobra.Command {
 		runCommand(c),
 		publishCommand(c),
 		queueCommand(c),
+		doctorCommand(c),
 		backupCommand(c),
 		restoreCommand(c),
 		demoCommand(c),

@@ -16,6 +16,7 @@ import (
 	"github.com/redrive-dev/redrive/server/internal/backup"
 	"github.com/redrive-dev/redrive/server/internal/config"
 	"github.com/redrive-dev/redrive/server/internal/demo"
+	"github.com/redrive-dev/redrive/server/internal/doctor"
 )
 
 // Services are what commands need from the packages that put brokers and workers
@@ -37,6 +38,8 @@ type Services struct {
 	Demo demo.Platform
 	// Backup is what redrive backup and restore know of a data directory.
 	Backup backup.Platform
+	// Doctor is how redrive doctor looks at things.
+	Doctor doctor.Platform
 }
 
 // Serving says what to run.

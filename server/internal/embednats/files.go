@@ -10,9 +10,11 @@ import (
 	"strings"
 )
 
+// TokenFile is the name of the file in the data directory that holds the token.
+const TokenFile = "nats.token"
+
 const (
-	tokenFile = "nats.token"
-	urlFile   = "nats.url"
+	urlFile = "nats.url"
 	// lockFileName stays when the lock is given up.
 	lockFileName = "nats.lock"
 )
@@ -39,7 +41,7 @@ func Discover(dataDir string) (Found, error) {
 	if err != nil {
 		return Found{}, fmt.Errorf("embednats: %w", err)
 	}
-	token, err := os.ReadFile(filepath.Join(dataDir, tokenFile)) //nolint:gosec // As above.
+	token, err := os.ReadFile(filepath.Join(dataDir, TokenFile)) //nolint:gosec // As above.
 	if err != nil {
 		return Found{}, fmt.Errorf("embednats: %w", err)
 	}
@@ -50,7 +52,7 @@ func Discover(dataDir string) (Found, error) {
 // none: clients keep theirs over a restart. A file that others can read is
 // replaced, since others may have read it.
 func ensureToken(dataDir string) (string, error) {
-	path := filepath.Join(dataDir, tokenFile)
+	path := filepath.Join(dataDir, TokenFile)
 	raw, err := os.ReadFile(path) //nolint:gosec // The data directory is the operator's setting.
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return "", err

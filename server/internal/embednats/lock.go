@@ -121,6 +121,6 @@ func Holder(dataDir string) (pid int, held bool, err error) {
 // and copies of them that a crash left.
 func Transient(name string) bool {
 	return name == lockFileName ||
-		name == tokenFile || strings.HasPrefix(name, tokenFile+".") ||
+		name == TokenFile || strings.HasPrefix(name, TokenFile+".") ||
 		name == urlFile || strings.HasPrefix(name, urlFile+".")
 }

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -31,8 +32,8 @@ func Copy(ctx context.Context, from, to string) error {
 	return nil
 }
 
-// Check opens the database of a data directory read-only and reads from it. An
-// error that wraps [io/fs.ErrNotExist] says that there is none.
+// Check reads from the database of a data directory and changes no file. An error
+// that wraps [io/fs.ErrNotExist] says that there is none.
 func Check(ctx context.Context, dir string) error {
 	file, err := filepath.Abs(filepath.Join(dir, FileName))
 	if err != nil {
@@ -45,7 +46,12 @@ func check(ctx context.Context, file string) error {
 	if _, err := os.Stat(file); err != nil {
 		return fmt.Errorf("inbox: %w", err)
 	}
-	query := url.Values{"mode": {"ro"}, "_pragma": {"busy_timeout(2000)", "query_only(1)"}}
+	query := url.Values{"mode": {"ro"}, "readonly_shm": {"1"}, "_pragma": {"busy_timeout(2000)", "query_only(1)"}}
+	if _, err := os.Stat(file + "-wal"); errors.Is(err, fs.ErrNotExist) {
+		// Nobody has it open. To read it as usual, SQLite would make the files beside
+		// it that it shares with others.
+		query.Set("immutable", "1")
+	}
 	db, err := sql.Open("sqlite", (&url.URL{Scheme: "file", Path: filepath.ToSlash(file), RawQuery: query.Encode()}).String())
 	if err != nil {
 		return fmt.Errorf("inbox %s: %w", file, err)
