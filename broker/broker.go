@@ -220,7 +220,8 @@ type Topology interface {
 	// Queues lists the queues that the broker has, with their kinds, sorted by name.
 	Queues(ctx context.Context) ([]Queue, error)
 	// Ensure creates what a subscription needs: source, retry, dead-letter queue
-	// and quarantines. It is idempotent and never alters or deletes what exists.
+	// and quarantines, and the broker's QueueOutcomes and QueueHeartbeats. It is
+	// idempotent and never alters or deletes what exists.
 	Ensure(ctx context.Context, spec Spec) error
 }
 
@@ -244,4 +245,6 @@ const (
 	KindDeadLetter QueueKind = "dead-letter"
 	KindQuarantine QueueKind = "quarantine"
 	KindReplay     QueueKind = "replay"
+	KindOutcomes   QueueKind = "outcomes"
+	KindHeartbeats QueueKind = "heartbeats"
 )

@@ -87,7 +87,8 @@ type Outbound struct {
 	// ID identifies this publication: "pub:" and an id that the caller fixes
 	// before the first try. Where the broker can, a repeat is dropped.
 	ID string
-	// Key, Body and Headers are the message.
+	// Key, Body and Headers are the message. In QueueHeartbeats the message takes
+	// the place of an earlier one with the same key.
 	Key     []byte
 	Body    []byte
 	Headers []Header

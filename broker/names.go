@@ -14,6 +14,24 @@ type Names struct {
 	Retry, DeadLetter, Replay string
 }
 
+// The names of the two queues through which workers tell the server what it
+// cannot see: one of each on a broker, for all subscriptions. Both are written
+// with Publish and read with Letters and Stats. Topology.Ensure creates them,
+// and Open refuses to consume them.
+const (
+	// QueueOutcomes keeps every record until it is removed: what became of a
+	// replayed message. An adapter owes it what it owes a dead-letter queue: no
+	// time to live, no limit of any kind, nothing dropped to make room. It is as
+	// long as the replays are many whose outcomes nobody has read yet.
+	QueueOutcomes = "redrive.outcomes"
+	// QueueHeartbeats keeps the newest record of each Outbound.Key: the state of
+	// one worker on one subscription. Records without a key are refused. Where a
+	// broker replaces older ones only now and then, a reader takes the newest
+	// that it sees. A record that is a day old may be forgotten, since names of
+	// workers do not end.
+	QueueHeartbeats = "redrive.heartbeats"
+)
+
 // NamesFor returns the names of a subscription: <source>.retry, <source>.dlq and
 // <source>.replay for the default group, <source>--<group>.retry and so on for
 // any other. A "--" inside source or group is escaped, so no two
@@ -42,8 +60,15 @@ func (n Names) Quarantine(c failure.Category) string {
 
 // KindOf tells from a logical name what a queue is for: ".retry", ".dlq",
 // ".replay" and ".dlq.quarantine.<category>" at the end of a name mean what
-// [NamesFor] means by them, every other name is a source.
+// [NamesFor] means by them, [QueueOutcomes] and [QueueHeartbeats] are themselves,
+// every other name is a source.
 func KindOf(queue string) QueueKind {
+	switch queue {
+	case QueueOutcomes:
+		return KindOutcomes
+	case QueueHeartbeats:
+		return KindHeartbeats
+	}
 	if head, category, ok := strings.Cut(queue, ".dlq.quarantine."); ok && head != "" {
 		if c, err := failure.ParseCategory(category); err == nil && c != failure.None {
 			return KindQuarantine

@@ -1,6 +1,9 @@
 package decision
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -69,4 +72,17 @@ func (p Policy) Validate() error {
 		errs = append(errs, fmt.Errorf("policy: LoneHold %s must not be longer than Retry.MaxAge %s", p.LoneHold, p.Retry.MaxAge))
 	}
 	return errors.Join(errs...)
+}
+
+// Digest returns the lower-case hexadecimal SHA-256 of the policy with its
+// defaults filled in. Workers of one release with equal digests decide alike; a
+// release that adds a setting changes all digests. Empty for a policy that
+// Validate refuses because a number is none.
+func (p Policy) Digest() string {
+	raw, err := json.Marshal(p.WithDefaults())
+	if err != nil {
+		return ""
+	}
+	sum := sha256.Sum256(raw)
+	return hex.EncodeToString(sum[:])
 }

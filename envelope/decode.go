@@ -152,6 +152,8 @@ func (e *Envelope) textField(name string) *string {
 		return &e.Position
 	case "bd":
 		return &e.BodyDigest
+	case "rid":
+		return &e.ReplayID
 	case "why":
 		return (*string)(&e.Reason)
 	case "et":

@@ -29,6 +29,7 @@
 //	un    number   failed runs that cost no attempt
 //	max   number   limit of attempts at the newest failure
 //	rp    number   replays that the message went through
+//	rid   string   publish id of the newest replay
 //	ff    time     first failure
 //	lf    time     newest failure
 //	ex    time     attempts used up while the downstream was in doubt

@@ -22,7 +22,7 @@ const (
 	// MinLimit is the smallest limit that Encode accepts, in bytes. After all
 	// trimming an envelope fits into it whenever its identities (id, key,
 	// incarnation, publish id, correlation id, source, group, position, body
-	// digest, reason, signature and claim check) take at most 400 bytes when
+	// digest, replay id, reason, signature and claim check) take at most 400 bytes when
 	// encoded: whatever the rest holds, it needs no more than what is left.
 	MinLimit = 1 << 10
 	// MaxEncoded is the largest envelope that Encode writes, whatever its limit,
@@ -132,6 +132,7 @@ func appendEnvelope(b []byte, e *Envelope) []byte {
 	b = appendInt(b, "un", int64(e.Uncounted))
 	b = appendInt(b, "max", int64(e.MaxAttempts))
 	b = appendInt(b, "rp", int64(e.Replays))
+	b = appendText(b, "rid", e.ReplayID)
 	b = appendTime(b, "ff", e.FirstFailure)
 	b = appendTime(b, "lf", e.LastFailure)
 	b = appendTime(b, "ex", e.Exhausted)

@@ -168,11 +168,11 @@ func TestMinLimit(t *testing.T) {
 		Category: failure.Integration, ErrorType: strings.Repeat("\x00", 300),
 		Message: strings.Repeat("\x00", 9000), Stack: strings.Repeat("\x00\n", 9000),
 		Control: slices.Repeat([]broker.Header{{Name: "x", Value: bytes.Repeat([]byte{0xff}, 900)}}, 9),
-		// Twelve identities; names, quotes and commas are not part of what they
+		// Thirteen identities; names, quotes and commas are not part of what they
 		// take.
 		ID: "0123456789", Key: "0123456789", Incarnation: "0123456789", PublishID: "0123456789", CorrelationID: "0123456789",
 		Source: "0123456789", Group: "0123456789", Position: "0123456789", Reason: "0123456789", Signature: "0123456789",
-		ClaimCheck: "0123456789", BodyDigest: strings.Repeat("d", 400-110),
+		ClaimCheck: "0123456789", ReplayID: "0123456789", BodyDigest: strings.Repeat("d", 400-120),
 	}
 	raw, written, err := envelope.Encode(e, envelope.MinLimit)
 	if err != nil {

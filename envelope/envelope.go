@@ -56,6 +56,10 @@ type Envelope struct { //nolint:recvcheck // a value to everybody but its decode
 	Signature string
 	// Replays counts the replays that this message went through.
 	Replays int
+	// ReplayID is the publish id of the newest replay. Copies that are made after
+	// it, with publish ids of their own, keep it, so that what becomes of them is
+	// known to be the outcome of that replay. Empty without a replay.
+	ReplayID string
 	// Control holds the producer's headers that steer a broker. They travel as
 	// data and are never sent as headers again.
 	Control []broker.Header

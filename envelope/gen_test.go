@@ -71,7 +71,7 @@ func envelopes(identity, long int) *rapid.Generator[envelope.Envelope] {
 			FirstFailure: instants().Draw(t, "ff"), LastFailure: instants().Draw(t, "lf"), Exhausted: instants().Draw(t, "ex"),
 			Category: categories().Draw(t, "cat"), Reason: envelope.Reason(id.Draw(t, "why")),
 			ErrorType: text(100).Draw(t, "et"), Message: text(long).Draw(t, "msg"), Stack: text(long).Draw(t, "stk"),
-			Signature: id.Draw(t, "sig"), ClaimCheck: id.Draw(t, "cc"),
+			Signature: id.Draw(t, "sig"), ClaimCheck: id.Draw(t, "cc"), ReplayID: id.Draw(t, "rid"),
 			Control: rapid.SliceOfN(headers(), 0, 8).Draw(t, "ctl"),
 			Trimmed: rapid.SliceOfN(rapid.SampledFrom([]string{"stack", "history", "message", "control", "other"}), 0, 4).Draw(t, "trm"),
 		}

@@ -45,6 +45,9 @@ func goldens() map[string]envelope.Envelope {
 	dead.Attempts[1].Replay = 2
 	dead.Trimmed = []string{"history"}
 
+	replayed := retrying()
+	replayed.Replays, replayed.ReplayID = 2, "rp:ltr-01jq3v:2"
+
 	panicked := retrying()
 	panicked.Category, panicked.Reason = failure.Crash, envelope.ReasonPanic
 	panicked.ErrorType, panicked.Message = "runtime.boundsError", "index out of range [3] with length 3"
@@ -65,7 +68,7 @@ func goldens() map[string]envelope.Envelope {
 		FirstFailure: time.UnixMilli(0).UTC(), LastFailure: time.UnixMilli(-1).UTC(),
 	}
 	return map[string]envelope.Envelope{
-		"empty": {}, "retrying": retrying(), "dead": dead, "panicked": panicked, "control": control, "awkward": awkward,
+		"empty": {}, "retrying": retrying(), "dead": dead, "panicked": panicked, "control": control, "awkward": awkward, "replayed": replayed,
 	}
 }
 

@@ -30,14 +30,6 @@ func DeadPublishID(incarnation, group string) string {
 	return "dl:" + escape(incarnation, "") + ":" + escape(group, ":")
 }
 
-// ReplayPublishID returns the publish id of one replay of a letter,
-// "rp:<letter>:<ordinal>". The ordinal counts the intended replays of this
-// letter, so that a second, wanted replay is not taken for a repeat of the
-// first. Percent signs and unprintable bytes in the letter's id are escaped.
-func ReplayPublishID(letter string, ordinal int) string {
-	return "rp:" + escape(letter, "") + ":" + strconv.Itoa(ordinal)
-}
-
 // PublishID returns the publish id of a first publication, "pub:<id>", from an
 // id that the caller fixes before the first try. Percent signs and unprintable
 // bytes are escaped.
