@@ -9,7 +9,7 @@ import (
 
 // core are the packages that everything rests on: pure functions and the words
 // they share.
-var core = []string{"breaker", "broker", "decision", "envelope", "failure", "idempotency", "poison", "retry"}
+var core = []string{"breaker", "broker", "decision", "envelope", "failure", "idempotency", "poison", "report", "retry"}
 
 // pure are the packages whose results depend on nothing but their arguments.
 var pure = append([]string{"internal/engine"}, core...)
