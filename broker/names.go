@@ -25,10 +25,10 @@ const (
 	// long as the replays are many whose outcomes nobody has read yet.
 	QueueOutcomes = "redrive.outcomes"
 	// QueueHeartbeats keeps the newest record of each Outbound.Key: the state of
-	// one worker on one subscription. Records without a key are refused. Where a
-	// broker replaces older ones only now and then, a reader takes the newest
-	// that it sees. A record that is a day old may be forgotten, since names of
-	// workers do not end.
+	// one worker on one subscription. Records without a key are refused. Letters
+	// shows the newest of each key alone, also where the broker itself removes
+	// older ones only now and then. A record that is a day old may be forgotten,
+	// since there is no end to names of workers.
 	QueueHeartbeats = "redrive.heartbeats"
 )
 

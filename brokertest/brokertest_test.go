@@ -89,7 +89,7 @@ func TestEverySabotageIsCaught(t *testing.T) {
 		t.Fatalf("a good broker fails %q", got)
 	}
 	useful := map[string][]string{}
-	for _, s := range slices.Concat(contentSabotages(), publishSabotages(), moveSabotages(), deliverySabotages(), lifeSabotages(), linkSabotages()) {
+	for _, s := range slices.Concat(contentSabotages(), publishSabotages(), moveSabotages(), deliverySabotages(), lifeSabotages(), linkSabotages(), reportSabotages()) {
 		got := failing(t, over(func(b broker.Broker) broker.Broker { return &broken{b, &s} }, s.restart, s.opts...))
 		if len(got) == 0 {
 			t.Errorf("%q passes the suite", s.name)

@@ -157,7 +157,7 @@ func RunCases(t *testing.T, h Harness, cases []Case) {
 // Cases returns every case, in a fixed order.
 func Cases() []Case {
 	var all []Case
-	for _, part := range [][]Case{publishCases(), contentCases(), settleCases(), leaseCases(), retryCases(), deadCases(), letterCases(), statsCases(), lifecycleCases(), linkCases(), restartCases()} {
+	for _, part := range [][]Case{publishCases(), contentCases(), settleCases(), leaseCases(), retryCases(), deadCases(), letterCases(), statsCases(), reportCases(), lifecycleCases(), linkCases(), restartCases()} {
 		all = append(all, part...)
 	}
 	return all

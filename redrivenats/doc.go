@@ -24,7 +24,9 @@
 // Retries wait in one stream, <prefix>_retry, as message schedules, which
 // survive restarts and hold no slot of a consumer. Letters of all dead-letter
 // queues and quarantines lie in one stream, <prefix>_dlq, one subject for each
-// queue, without any limit or age. Notes about messages in flight lie in the
+// queue, without any limit or age. Outcomes of replays lie in <prefix>_outcomes,
+// without any limit or age too, and the newest heartbeat of each worker in
+// <prefix>_heartbeats, for a day. Notes about messages in flight lie in the
 // bucket <prefix>_marks. Stream and subject names are made by an injective
 // function of the logical name: a byte other than a letter, a digit, '-' or '_'
 // becomes '_' and two hexadecimal digits.

@@ -54,6 +54,10 @@ func (b *Broker) view(ctx context.Context, queue string) (*view, error) {
 			b: b, queue: queue, stream: info.Config.Name, created: info.Created, direct: b.readsBatches(info.Config), ours: true, known: true,
 			filters: []string{b.layout.scheduleSubjects(queue), b.layout.retrySubject(queue)},
 		}, nil
+	case broker.KindOutcomes:
+		return b.sharedView(ctx, queue, b.outcomeConfig(), b.layout.outcomeSubject())
+	case broker.KindHeartbeats:
+		return b.sharedView(ctx, queue, b.heartbeatConfig(), b.layout.heartbeatSubjects())
 	case broker.KindSource:
 	}
 	owned, err := b.ownedStreams(ctx, queue)
@@ -84,13 +88,18 @@ func (b *Broker) view(ctx context.Context, queue string) (*view, error) {
 }
 
 func (b *Broker) letterView(ctx context.Context, queue string) (*view, error) {
-	info, err := b.ensureStream(ctx, b.dlqConfig())
+	return b.sharedView(ctx, queue, b.dlqConfig(), b.layout.dlqSubject(queue))
+}
+
+// sharedView looks at one subject of a stream that all subscriptions share.
+func (b *Broker) sharedView(ctx context.Context, queue string, config jetstream.StreamConfig, subject string) (*view, error) {
+	info, err := b.ensureStream(ctx, config)
 	if err != nil {
 		return nil, err
 	}
 	return &view{
 		b: b, queue: queue, stream: info.Config.Name, created: info.Created, direct: b.readsBatches(info.Config),
-		filters: []string{b.layout.dlqSubject(queue)}, ours: true, known: true,
+		filters: []string{subject}, ours: true, known: true,
 	}, nil
 }
 

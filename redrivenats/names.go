@@ -108,6 +108,17 @@ func (l layout) markBucket() string  { return l.prefix + "_marks" }
 func (l layout) inboxBucket() string { return l.prefix + "_inbox" }
 func (l layout) markStream() string  { return "KV_" + l.markBucket() }
 
+func (l layout) outcomeStream() string     { return l.prefix + "_outcomes" }
+func (l layout) outcomeSubject() string    { return l.prefix + ".outcomes" }
+func (l layout) heartbeatStream() string   { return l.prefix + "_heartbeats" }
+func (l layout) heartbeatSubjects() string { return l.prefix + ".heartbeats.*" }
+
+// heartbeatSubject is one subject for each key, of which the stream keeps the
+// newest message.
+func (l layout) heartbeatSubject(key []byte) string {
+	return l.prefix + ".heartbeats." + token(string(key))
+}
+
 func (l layout) markSubject(key string) string { return "$KV." + l.markBucket() + "." + key }
 
 func (l layout) sourceStream(queue string) string { return l.prefix + "_src_" + token(queue) }

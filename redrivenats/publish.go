@@ -24,6 +24,8 @@ type route struct {
 	stream, subject string
 	// letters says that a repeated id is checked against the stream.
 	letters bool
+	// keyed says that the subject follows from the message's key.
+	keyed bool
 }
 
 // routes remembers for a short time where queues lead.
@@ -80,6 +82,10 @@ func (b *Broker) findRoutes(ctx context.Context, queue string) ([]route, error) 
 		return []route{{stream: l.dlqStream(), subject: l.dlqSubject(queue), letters: true}}, nil
 	case broker.KindRetry, broker.KindReplay:
 		return []route{{stream: l.retryStream(), subject: l.retrySubject(queue)}}, nil
+	case broker.KindOutcomes:
+		return []route{{stream: l.outcomeStream(), subject: l.outcomeSubject()}}, nil
+	case broker.KindHeartbeats:
+		return []route{{stream: l.heartbeatStream(), keyed: true}}, nil
 	case broker.KindSource:
 	}
 	owned, err := b.ownedStreams(ctx, queue)
@@ -174,6 +180,9 @@ func (b *Broker) publishWindow(ctx context.Context, messages []broker.Outbound, 
 			tallies[i].errs = append(tallies[i].errs, err)
 		}
 		for _, route := range to {
+			if route.keyed {
+				route.subject = b.layout.heartbeatSubject(messages[i].Key)
+			}
 			m := outboundMessage(&messages[i], route)
 			request, err := b.sendChecked(m)
 			if err != nil {
@@ -208,7 +217,11 @@ func (b *Broker) publishTo(ctx context.Context, o *broker.Outbound) ([]route, er
 	if ctx.Err() != nil {
 		return nil, fmt.Errorf("not sent: %w", context.Cause(ctx))
 	}
-	return b.routes.of(ctx, o.Queue)
+	to, err := b.routes.of(ctx, o.Queue)
+	if err == nil && len(to) > 0 && to[0].keyed && len(o.Key) == 0 {
+		return nil, errors.New("a heartbeat without a key: nothing tells which one it replaces")
+	}
+	return to, err
 }
 
 func (b *Broker) confirm(ctx context.Context, p pending, patience time.Duration) error {

@@ -23,6 +23,10 @@ func (b *Broker) Stats(ctx context.Context, queue string) (broker.Stats, error) 
 		err = b.retryStats(ctx, queue, &stats)
 	case broker.KindDeadLetter, broker.KindQuarantine:
 		stats.Ready, err = b.count(ctx, b.layout.dlqStream(), b.layout.dlqSubject(queue), &stats.Oldest)
+	case broker.KindOutcomes:
+		stats.Ready, err = b.count(ctx, b.layout.outcomeStream(), b.layout.outcomeSubject(), &stats.Oldest)
+	case broker.KindHeartbeats:
+		stats.Ready, err = b.count(ctx, b.layout.heartbeatStream(), b.layout.heartbeatSubjects(), &stats.Oldest)
 	case broker.KindSource:
 		err = b.sourceStats(ctx, queue, &stats)
 	}

@@ -23,6 +23,8 @@ const (
 	kindRetry      = "retry"
 	kindDeadLetter = "dead-letter"
 	kindMarks      = "marks"
+	kindOutcomes   = "outcomes"
+	kindHeartbeats = "heartbeats"
 )
 
 const (
@@ -30,6 +32,9 @@ const (
 	// letterDedupe is long because a dead-lettering may be repeated long after a
 	// crash. Nearly nothing is published there, so the memory it takes is small.
 	letterDedupe = 24 * time.Hour
+	// heartbeatLife ends the heartbeats of workers that are gone: there is no end to
+	// their names.
+	heartbeatLife = 24 * time.Hour
 )
 
 func (b *Broker) base(name, kind string, subjects ...string) jetstream.StreamConfig {
@@ -77,6 +82,20 @@ func (b *Broker) markConfig() jetstream.StreamConfig {
 	return c
 }
 
+// outcomeConfig is as safe as that of letters: a campaign waits for what is in it.
+func (b *Broker) outcomeConfig() jetstream.StreamConfig {
+	c := b.base(b.layout.outcomeStream(), kindOutcomes, b.layout.outcomeSubject())
+	c.Retention, c.DenyPurge, c.Duplicates = jetstream.LimitsPolicy, true, letterDedupe
+	return c
+}
+
+func (b *Broker) heartbeatConfig() jetstream.StreamConfig {
+	c := b.base(b.layout.heartbeatStream(), kindHeartbeats, b.layout.heartbeatSubjects())
+	c.Retention, c.Discard, c.MaxMsgsPerSubject, c.MaxAge = jetstream.LimitsPolicy, jetstream.DiscardOld, 1, heartbeatLife
+	c.Duplicates = sourceDedupe
+	return c
+}
+
 // ensureStream creates a stream unless it exists, and never changes one that
 // does.
 func (b *Broker) ensureStream(ctx context.Context, config jetstream.StreamConfig) (*jetstream.StreamInfo, error) {
@@ -102,8 +121,8 @@ func (b *Broker) streamInfo(ctx context.Context, name string) (*jetstream.Stream
 	return stream.CachedInfo(), nil
 }
 
-// ensureShared creates the retry stream, the dead-letter stream and the bucket
-// for marks.
+// ensureShared creates the streams that all subscriptions share and the bucket for
+// marks.
 func (b *Broker) ensureShared(ctx context.Context) error {
 	retry, err := b.ensureStream(ctx, b.retryConfig())
 	if err != nil {
@@ -114,10 +133,19 @@ func (b *Broker) ensureShared(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	outcomes, err := b.ensureStream(ctx, b.outcomeConfig())
+	if err != nil {
+		return err
+	}
+	heartbeats, err := b.ensureStream(ctx, b.heartbeatConfig())
+	if err != nil {
+		return err
+	}
 	if _, err := b.ensureStream(ctx, b.markConfig()); err != nil {
 		return err
 	}
-	return errors.Join(slices.Concat(checkRetry(retry.Config), checkDeadLetter(dlq.Config))...)
+	return errors.Join(slices.Concat(checkRetry(retry.Config), checkDeadLetter(dlq.Config),
+		checkOutcomes(outcomes.Config), checkHeartbeats(heartbeats.Config))...)
 }
 
 // noteRetry takes from the retry stream how retries wait: one that an old server
@@ -159,6 +187,27 @@ func checkDeadLetter(c jetstream.StreamConfig) []error {
 		{limited && c.Discard != jetstream.DiscardNew, "a full stream drops its oldest letters: set discard to new or remove the limit"},
 		{c.MaxMsgsPerSubject > 0 && !c.DiscardNewPerSubject, "max_msgs_per_subject drops a queue's oldest letters: remove it"},
 		{c.Storage != jetstream.FileStorage, "storage is memory: letters are lost when the server restarts"},
+	})
+}
+
+// checkOutcomes lists what would lose outcomes.
+func checkOutcomes(c jetstream.StreamConfig) []error {
+	limited := c.MaxMsgs > 0 || c.MaxBytes > 0 || c.MaxMsgsPerSubject > 0
+	return problems(c.Name, []finding{
+		{c.Retention != jetstream.LimitsPolicy, "retention is not limits: outcomes vanish when something consumes them"},
+		{c.MaxAge > 0, "max_age drops outcomes that nobody has read: remove it"},
+		{limited, "a limit drops outcomes, or holds up replayed messages when it is reached: remove it"},
+		{c.Storage != jetstream.FileStorage, "storage is memory: outcomes are lost when the server restarts"},
+	})
+}
+
+// checkHeartbeats lists what would hide workers that are alive.
+func checkHeartbeats(c jetstream.StreamConfig) []error {
+	return problems(c.Name, []finding{
+		{c.Retention != jetstream.LimitsPolicy, "retention is not limits: heartbeats vanish when something consumes them"},
+		{c.MaxMsgsPerSubject != 1, "max_msgs_per_subject is not 1: older heartbeats of a worker stay"},
+		{c.MaxAge > 0 && c.MaxAge < time.Minute, "max_age is below a minute: heartbeats end before the next one comes"},
+		{c.Discard != jetstream.DiscardOld, "discard is not old: a new heartbeat is refused"},
 	})
 }
 

@@ -215,6 +215,12 @@ func (b *Broker) inventoryStream(ctx context.Context, info *jetstream.StreamInfo
 		return b.inventoryLetters(ctx, found)
 	case c.Name == b.layout.retryStream():
 		return b.inventoryConsumers(ctx, c.Name, found)
+	case c.Name == b.layout.outcomeStream():
+		found.add(broker.QueueOutcomes, "")
+		return nil
+	case c.Name == b.layout.heartbeatStream():
+		found.add(broker.QueueHeartbeats, "")
+		return nil
 	case c.Metadata[metaKind] == kindSource:
 		if strings.HasPrefix(c.Name, b.layout.prefix+"_") {
 			found.add(c.Metadata[metaQueue], c.Metadata[metaGroup])

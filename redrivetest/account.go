@@ -144,7 +144,8 @@ func sample(ids []string) string {
 	return fmt.Sprintf("%q", ids)
 }
 
-// Balance looks into the queues, all that the broker lists if none are named,
+// Balance looks into the queues, if none are named into all that the broker lists
+// but those in which workers report,
 // without an effect on them. Broker.Letters must be in mode Observe. Call it
 // when nothing moves: a message on its way between two looks may be missed.
 func (a *Account) Balance(ctx context.Context, b broker.Broker, queues ...string) (Balance, error) {
@@ -154,6 +155,9 @@ func (a *Account) Balance(ctx context.Context, b broker.Broker, queues ...string
 			return Balance{}, fmt.Errorf("balance: %w", err)
 		}
 		for _, q := range listed {
+			if !aboutMessages(q.Kind) {
+				continue
+			}
 			queues = append(queues, q.Name)
 		}
 	}
@@ -219,6 +223,12 @@ func (a *Account) close(bal *Balance, found, dead map[string]bool) {
 	}
 }
 
+// aboutMessages tells the queues in which messages can be from those in which
+// workers report.
+func aboutMessages(kind broker.QueueKind) bool {
+	return kind != broker.KindOutcomes && kind != broker.KindHeartbeats
+}
+
 func scanAll(ctx context.Context, b broker.Broker, queue string, see func(*broker.Message)) error {
 	letters, err := b.Letters(ctx, queue)
 	if err != nil {
@@ -281,7 +291,8 @@ func AssertBalanced(ctx context.Context, t TB, a *Account, b broker.Broker, queu
 }
 
 // Drained waits until the queues are empty, with nothing in flight or delayed.
-// With no queues named it waits for all but dead-letter queues and quarantines.
+// With no queues named it waits for all but dead-letter queues, quarantines and
+// the queues in which workers report.
 // When the context ends first it says which queue still holds what.
 func Drained(ctx context.Context, b broker.Broker, queues ...string) error {
 	tick := time.NewTicker(10 * time.Millisecond)
@@ -311,7 +322,7 @@ func undrained(ctx context.Context, b broker.Broker, queues []string) (string, e
 			return "", err
 		}
 		for _, q := range listed {
-			if q.Kind != broker.KindDeadLetter && q.Kind != broker.KindQuarantine {
+			if aboutMessages(q.Kind) && q.Kind != broker.KindDeadLetter && q.Kind != broker.KindQuarantine {
 				queues = append(queues, q.Name)
 			}
 		}

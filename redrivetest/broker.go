@@ -168,13 +168,24 @@ func (b *Broker) Subscribe(ctx context.Context, spec broker.Spec) (*Subscription
 	if err := b.usable(ctx); err != nil {
 		return nil, fmt.Errorf("open %s: %w", spec.Source, err)
 	}
-	if spec.Source == "" {
-		return nil, errors.New("open: spec has no source: name the queue to consume")
+	if err := consumable(spec.Source); err != nil {
+		return nil, fmt.Errorf("open: %w", err)
 	}
 	spec = spec.WithDefaults()
 	s := &Subscription{client: b, spec: spec, group: b.server.declare(spec)}
 	b.subs[s] = struct{}{}
 	return s, nil
+}
+
+// consumable refuses what cannot be the source of a subscription.
+func consumable(source string) error {
+	switch kind := broker.KindOf(source); {
+	case source == "":
+		return errors.New("spec has no source: name the queue to consume")
+	case kind == broker.KindOutcomes, kind == broker.KindHeartbeats:
+		return fmt.Errorf("%s is the queue of %s, which is not consumed: %w", source, kind, broker.ErrUnsupported)
+	}
+	return nil
 }
 
 // declare makes the queues of a subscription and its lanes.
@@ -193,6 +204,8 @@ func (s *server) declare(spec broker.Spec) *group {
 	for _, q := range quarantines(g.names) {
 		s.queue(q)
 	}
+	s.queue(broker.QueueOutcomes)
+	s.queue(broker.QueueHeartbeats)
 	return g
 }
 
@@ -242,6 +255,12 @@ func (b *Broker) publish(ctx context.Context, out *broker.Outbound) error {
 	q, err := b.server.target(out.Queue)
 	if err != nil {
 		return err
+	}
+	if q.kind == broker.KindHeartbeats {
+		if len(m.Key) == 0 {
+			return errors.New("a heartbeat without a key: nothing tells which one it replaces")
+		}
+		q.forget(m.Key)
 	}
 	now := b.server.cfg.now()
 	if out.ID != "" && b.server.cfg.caps.DedupeWindow > 0 {

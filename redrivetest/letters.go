@@ -2,7 +2,6 @@ package redrivetest
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -188,8 +187,8 @@ func (t topology) Ensure(ctx context.Context, spec broker.Spec) error {
 	t.client.server.mu.Lock()
 	defer t.client.server.mu.Unlock()
 	err := t.client.usable(ctx)
-	if err == nil && spec.Source == "" {
-		err = errors.New("spec has no source: name the queue to consume")
+	if err == nil {
+		err = consumable(spec.Source)
 	}
 	if err != nil {
 		return fmt.Errorf("ensure %s: %w", spec.Source, err)

@@ -1,6 +1,7 @@
 package redrivetest
 
 import (
+	"bytes"
 	"sort"
 	"strconv"
 	"time"
@@ -94,6 +95,15 @@ func (q *queue) remove(e *entry) {
 			}
 		}
 		q.log = kept
+	}
+}
+
+// forget removes the copies with the key.
+func (q *queue) forget(key []byte) {
+	for _, e := range q.from(0, len(q.log)) {
+		if bytes.Equal(e.msg.Key, key) {
+			q.remove(e)
+		}
 	}
 }
 

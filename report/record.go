@@ -11,9 +11,11 @@ const (
 	// Version is the version of the formats that this release writes, and the
 	// highest that it reads.
 	Version = 1
-	// MaxOutcome and MaxHeartbeat are the sizes of the largest records that are
-	// written and read, in bytes.
-	MaxOutcome   = 16 << 10
+	// MaxOutcome is the size of the largest outcome that is written and read, in
+	// bytes.
+	MaxOutcome = 16 << 10
+	// MaxHeartbeat is the size of the largest heartbeat that is written and read, in
+	// bytes.
 	MaxHeartbeat = 64 << 10
 )
 
