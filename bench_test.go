@@ -2,6 +2,7 @@ package redrive_test
 
 import (
 	"context"
+	"fmt"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -72,6 +73,13 @@ func (d *instantDelivery) Settle(context.Context, broker.Outcome) (broker.Receip
 
 // BenchmarkWorker measures the worker's own path of a message that is handled.
 func BenchmarkWorker(b *testing.B) {
+	for _, concurrency := range []int{16, 64} {
+		b.Run(fmt.Sprint("concurrency=", concurrency), func(b *testing.B) { benchmarkWorker(b, concurrency) })
+	}
+}
+
+func benchmarkWorker(b *testing.B, concurrency int) {
+	b.Helper()
 	src := &instant{}
 	src.left.Store(int64(b.N))
 	ctx, cancel := context.WithCancel(b.Context())
@@ -82,7 +90,7 @@ func BenchmarkWorker(b *testing.B) {
 			cancel()
 		}
 		return nil
-	}, redrive.Config{Source: source, Concurrency: 64, MaxInFlight: 256})
+	}, redrive.Config{Source: source, Concurrency: concurrency})
 	if err != nil {
 		b.Fatal(err)
 	}

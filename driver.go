@@ -232,7 +232,7 @@ func (w *Worker) arrive(d broker.Delivery) *flight {
 		f.foreign = m.Envelope
 		return f
 	}
-	f.item.Env = e
+	f.item.Env = &e
 	return f
 }
 

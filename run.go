@@ -178,7 +178,7 @@ func (w *Worker) message(f *flight) *Message {
 
 func (w *Worker) msgOnce(f *flight) {
 	f.once.Do(func() {
-		m, e := f.item.Delivery.Msg(), &f.item.Env
+		m, e := f.item.Delivery.Msg(), f.item.Env
 		f.msg = Message{
 			Source: w.cfg.Source, Group: w.cfg.Group,
 			ID: m.ID, Key: m.Key, Body: m.Body, Headers: m.Headers, Time: m.Time, ExpiresAt: m.ExpiresAt,

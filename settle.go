@@ -82,7 +82,7 @@ func (w *Worker) moveCopy(ctx context.Context, it *engine.Item, v decision.Verdi
 func (w *Worker) outcome(it *engine.Item, v decision.Verdict, limit int) (broker.Outcome, error) {
 	f := flightOf(it)
 	m := it.Delivery.Msg()
-	e := it.Env
+	e := *it.Env
 	read := w.incarnation(f)
 	e.Key = w.key(f)
 	e.Source, e.Group = w.cfg.Source, w.cfg.Group

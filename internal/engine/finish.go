@@ -26,7 +26,7 @@ func (m *Machine) Finished(now time.Time, it *Item, res *Result, out []Action) [
 	}
 	m.leaveSlot(it)
 	if res.Key != "" {
-		it.Env.Key = res.Key
+		it.history(m).Key = res.Key
 	}
 	if it.lost && res.Fact != decision.Handled && res.Fact != decision.InboxDone {
 		// Somebody else may have the message: a copy made now would be a second one.
@@ -90,7 +90,7 @@ func (m *Machine) conclude(now time.Time, it *Item, res *Result, out []Action) [
 			m.noteFailure(now, key(it))
 		}
 		v = m.charge(now, v)
-		record(it, in, v, m.cfg.Worker)
+		m.record(it, in, v)
 		out = append(out, Action{Kind: Notify, Event: EventFailed, Item: it, Verdict: v, Failure: copyFailure(in.Failure), Duration: took})
 	} else if res.Fact == decision.Handled {
 		out = append(out, Action{Kind: Notify, Event: EventHandled, Item: it, Duration: took})
@@ -168,11 +168,11 @@ func key(it *Item) string {
 }
 
 // record writes the failed run into the history that travels with the message.
-func record(it *Item, in *decision.Input, v decision.Verdict, worker string) {
-	e, f := &it.Env, in.Failure
+func (m *Machine) record(it *Item, in *decision.Input, v decision.Verdict) {
+	e, f := it.history(m), in.Failure
 	a := envelope.Attempt{
 		At: in.Now, Category: f.Category, ErrorType: f.Type, Signature: in.Signature,
-		Worker: worker, Uncounted: v.Uncounted, Replay: e.Replays,
+		Worker: m.cfg.Worker, Uncounted: v.Uncounted, Replay: e.Replays,
 	}
 	if v.Action == decision.Retry {
 		a.Delay = v.At.Sub(in.Now)
@@ -205,7 +205,8 @@ func (m *Machine) apply(it *Item, v decision.Verdict, out []Action) []Action {
 		return m.emitRelease(it, out)
 	}
 	if v.Action == decision.DeadLetter || v.Action == decision.Quarantine {
-		it.Env.Category, it.Env.Reason = v.Category, v.Reason
+		e := it.history(m)
+		e.Category, e.Reason = v.Category, v.Reason
 	}
 	it.state = stateMoving
 	return append(out, Action{Kind: Settle, Item: it, Verdict: v})

@@ -59,6 +59,9 @@ func (m *Machine) Received(now time.Time, items []*Item, err error, out []Action
 		it.since = now
 		it.extendAt = now.Add(m.extendEvery())
 		it.state = stateWaiting
+		if it.Env == nil {
+			it.Env = &m.fresh
+		}
 		m.all.add(it)
 		m.wake(it.extendAt)
 		if poison.Unexplained(it.Deliveries) > 0 {

@@ -18,9 +18,10 @@ type Item struct {
 	// Deliveries and ExpiresAt are those of the delivery.
 	Deliveries broker.Deliveries
 	ExpiresAt  time.Time
-	// Env is the history that came with the message, the zero value if there is
-	// none or it belongs to another message.
-	Env envelope.Envelope
+	// Env is the history that came with the message, nil if there is none or it
+	// belongs to another message. After Received it is never nil, and only the
+	// machine writes to it: messages without a history share an empty one.
+	Env *envelope.Envelope
 	// Newer says that a newer release wrote the envelope, so that Env is unknown.
 	Newer bool
 	// Data is the driver's own.
@@ -44,6 +45,14 @@ type Item struct {
 
 // Attempt is the number of the run that is about to start or going on, from 1.
 func (it *Item) Attempt() int { return it.Env.Count + 1 }
+
+// history returns Env to be written to.
+func (it *Item) history(m *Machine) *envelope.Envelope {
+	if it.Env == &m.fresh {
+		it.Env = new(envelope.Envelope)
+	}
+	return it.Env
+}
 
 // Run is the number of the newest run of the handler in this worker, from 1. It
 // tells a Cancel that comes too late from one that is meant for this run.

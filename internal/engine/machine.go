@@ -9,6 +9,7 @@ import (
 	"github.com/redrive-dev/redrive/breaker"
 	"github.com/redrive-dev/redrive/broker"
 	"github.com/redrive-dev/redrive/decision"
+	"github.com/redrive-dev/redrive/envelope"
 	"github.com/redrive-dev/redrive/poison"
 	"github.com/redrive-dev/redrive/retry"
 )
@@ -80,6 +81,7 @@ type Machine struct {
 
 	next  time.Time
 	input decision.Input
+	fresh envelope.Envelope // of messages without a history, never written to
 }
 
 // failed remembers which message failed last, so that a message can be asked
@@ -149,7 +151,7 @@ func (m *Machine) facts(it *Item, fact decision.Fact, now time.Time) *decision.I
 	st := m.breaker.State(now)
 	in := &m.input
 	*in = decision.Input{
-		Policy: &m.cfg.Policy, Fact: fact, History: &it.Env,
+		Policy: &m.cfg.Policy, Fact: fact, History: it.Env,
 		Deliveries: it.Deliveries, Marks: m.cfg.Caps.Marks, ExpiresAt: it.ExpiresAt,
 		Breaker: decision.Breaker{State: st, Admits: true},
 		Since:   it.since, HoldMax: m.holdMax, Moves: it.moves,

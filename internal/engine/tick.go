@@ -65,9 +65,10 @@ func (m *Machine) abandon(now time.Time, it *Item, out []Action) []Action {
 	m.stuck++
 	ghost := it
 	// The delivery goes on in a new item, so that the handler's late return finds
-	// the old one abandoned.
+	// the old one abandoned, and has a history of its own.
+	env := *it.Env
 	heir := &Item{
-		Delivery: it.Delivery, Deliveries: it.Deliveries, ExpiresAt: it.ExpiresAt, Env: it.Env, Data: it.Data,
+		Delivery: it.Delivery, Deliveries: it.Deliveries, ExpiresAt: it.ExpiresAt, Env: &env, Data: it.Data,
 		since: it.since, started: it.started, extendAt: it.extendAt, permit: it.permit, lost: it.lost, run: it.run,
 	}
 	m.all.remove(ghost)
