@@ -60,7 +60,7 @@ func Dependency(ctx context.Context, name string, call func(ctx context.Context)
 		return nil
 	}
 	f := failure.Classify(err, w.cfg.Rules...)
-	if !f.Downstream || interrupted(ctx) {
+	if !f.Downstream || interruption(context.Cause(ctx)) {
 		return err
 	}
 	now := w.host.Now()

@@ -1,7 +1,6 @@
 package redrive
 
 import (
-	"context"
 	"errors"
 	"log/slog"
 	"sync"
@@ -22,7 +21,7 @@ type flight struct {
 	read     string // the incarnation that was read, likewise
 	foreign  []byte // an envelope that belongs to another message
 	mu       sync.Mutex
-	cancel   context.CancelCauseFunc
+	ctx      *handlerContext // of the newest run
 	run      int
 	cause    error // of the newest cancel, which may come before its run has begun
 	causeRun int
@@ -34,13 +33,13 @@ func flightOf(it *engine.Item) *flight {
 	return f
 }
 
-// begin keeps the cancel function of a run that is about to start.
-func (f *flight) begin(run int, cancel context.CancelCauseFunc) {
+// begin keeps the context of a run that is about to start.
+func (f *flight) begin(run int, ctx *handlerContext) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.run, f.cancel = run, cancel
+	f.run, f.ctx = run, ctx
 	if f.cause != nil && f.causeRun == run {
-		cancel(f.cause)
+		ctx.end(f.cause)
 	}
 }
 
@@ -53,8 +52,8 @@ func (f *flight) abort(run int, cause error) {
 		return
 	}
 	f.cause, f.causeRun = cause, run
-	if run == f.run && f.cancel != nil {
-		f.cancel(cause)
+	if run == f.run && f.ctx != nil {
+		f.ctx.end(cause)
 	}
 }
 
@@ -98,7 +97,7 @@ func (w *Worker) step(own *engine.Item, e event) {
 	*buffer = actions
 	w.buffers.Put(buffer)
 	if last.Kind == engine.Settle {
-		w.settleItem(&last)
+		w.settleItem(now, &last)
 	}
 }
 
@@ -113,7 +112,7 @@ func (w *Worker) execute(now time.Time, own *engine.Item, actions []engine.Actio
 			w.limit.Store(int64(a.Max))
 			w.asked.Open()
 		case engine.Run:
-			w.startRun(a.Item)
+			w.startRun(job{a.Item, now})
 		case engine.Cancel:
 			flightOf(a.Item).abort(a.Run, a.Err)
 		case engine.Settle:
@@ -122,7 +121,7 @@ func (w *Worker) execute(now time.Time, own *engine.Item, actions []engine.Actio
 				continue
 			}
 			settle := *a
-			w.spawn(func() { w.settleItem(&settle) })
+			w.spawn(func() { w.settleItem(now, &settle) })
 		case engine.StoreMark:
 			mark := *a
 			w.spawn(func() { w.mark(&mark) })
@@ -153,36 +152,34 @@ func (w *Worker) rest() {
 	}
 }
 
-// startRun gives the item to a goroutine that has nothing to do, or to a new
-// one. A goroutine that ran a handler has grown its stack, which is worth
-// keeping: there are never more than handlers and settlements at one time.
-func (w *Worker) startRun(it *engine.Item) {
+// startRun gives a job to a goroutine that has nothing to do, or to a new one.
+func (w *Worker) startRun(j job) {
 	w.busy.Add(1)
-	select {
-	case w.runs <- it:
-	default:
-		w.host.Start(func() { w.runner(it) })
+	if r := w.crew.call(); r != nil {
+		r.next <- j
+		return
 	}
+	w.host.Start(func() { w.runner(j) })
 }
 
-func (w *Worker) runner(it *engine.Item) {
+// runner does one job after another.
+func (w *Worker) runner(j job) {
 	running := true
 	defer func() {
 		if running { // the handler ended its goroutine
 			w.rest()
 		}
 	}()
+	r := &runner{next: make(chan job, 1)}
 	for {
 		running = true
-		w.run(it)
+		w.run(j.item, j.began)
 		running = false
 		w.rest()
-		if w.runs == nil {
+		if !w.crew.wait(r) {
 			return
 		}
-		select {
-		case it = <-w.runs:
-		case <-w.settle.ctx.Done():
+		if j = <-r.next; j.item == nil {
 			return
 		}
 	}
@@ -190,6 +187,7 @@ func (w *Worker) runner(it *engine.Item) {
 
 // receiveLoop fetches whenever the machine asks for messages.
 func (w *Worker) receiveLoop() {
+	var items []*engine.Item
 	for {
 		w.asked.Wait(time.Time{})
 		if w.fetch.ctx.Err() != nil {
@@ -203,9 +201,10 @@ func (w *Worker) receiveLoop() {
 		if w.fetch.ctx.Err() != nil {
 			err = nil
 		}
-		items := make([]*engine.Item, len(deliveries))
-		for i, d := range deliveries {
-			items[i] = &w.arrive(d).item
+		clear(items)
+		items = items[:0]
+		for _, d := range deliveries {
+			items = append(items, &w.arrive(d).item)
 		}
 		w.step(nil, func(now time.Time, out []engine.Action) []engine.Action {
 			return w.machine.Received(now, items, err, out)

@@ -15,12 +15,11 @@ import (
 )
 
 // run is one pass of a message through validator, inbox and handler.
-func (w *Worker) run(it *engine.Item) {
+func (w *Worker) run(it *engine.Item, began time.Time) {
 	f := flightOf(it)
-	inner, cancel := context.WithCancelCause(w.work.ctx)
-	defer cancel(nil)
-	f.begin(it.Run(), cancel)
-	ctx := &handlerContext{Context: inner, worker: w, deadline: w.host.Now().Add(w.cfg.Policy.HandlerTimeout)}
+	ctx := &handlerContext{worker: w, deadline: began.Add(w.cfg.Policy.HandlerTimeout)}
+	defer ctx.end(context.Canceled)
+	f.begin(it.Run(), ctx)
 	ended := false
 	defer func() {
 		if !ended {
@@ -55,7 +54,7 @@ func (w *Worker) attempt(ctx *handlerContext, f *flight) engine.Result {
 	}
 	res, err := w.claim(ctx, m.IdempotencyKey, w.digest(f))
 	if err != nil {
-		if interrupted(ctx) {
+		if interruption(ctx.cause()) {
 			return engine.Result{Fact: decision.Interrupted}
 		}
 		return engine.Result{Fact: decision.InboxUnreachable, Err: err}
@@ -139,10 +138,9 @@ func (w *Worker) validate(ctx context.Context, m *Message) (err error) {
 	return nil
 }
 
-// interrupted reports that the context was cancelled by the worker for a reason
-// that says nothing about the message.
-func interrupted(ctx context.Context) bool {
-	cause := context.Cause(ctx)
+// interruption reports that the worker cancelled a handler for a reason that says
+// nothing about the message.
+func interruption(cause error) bool {
 	return errors.Is(cause, engine.ErrShutdown) || errors.Is(cause, broker.ErrLeaseLost)
 }
 
@@ -151,12 +149,12 @@ func (w *Worker) result(ctx *handlerContext, err error) engine.Result {
 	if err == nil {
 		return engine.Result{Fact: decision.Handled}
 	}
-	if interrupted(ctx) {
+	if interruption(ctx.cause()) {
 		return engine.Result{Fact: decision.Interrupted}
 	}
 	res := engine.Result{Fact: decision.Failed, Failure: failure.Classify(err, w.cfg.Rules...)}
 	fl := &res.Failure
-	if errors.Is(context.Cause(ctx), engine.ErrTimeout) && !failure.Marked(err) && fl.Category == failure.Transient {
+	if errors.Is(ctx.cause(), engine.ErrTimeout) && !failure.Marked(err) && fl.Category == failure.Transient {
 		fl.Timeout, fl.Unclassified, fl.Downstream = true, false, true
 		fl.Type = "handler timeout"
 	}
@@ -232,36 +230,4 @@ func (w *Worker) digest(f *flight) string {
 		f.digest = envelope.Digest(f.item.Delivery.Msg().Body)
 	}
 	return f.digest
-}
-
-// handlerContext is the context of a handler: it knows its deadline without a
-// timer of its own, since the worker watches the time, and carries what the
-// library finds in it.
-type handlerContext struct {
-	context.Context //nolint:containedctx // it is a context
-	worker          *Worker
-	deadline        time.Time
-}
-
-type workerKey struct{}
-
-// Deadline implements context.Context.
-func (c *handlerContext) Deadline() (time.Time, bool) { return c.deadline, true }
-
-// Err implements context.Context: a handler that ran out of time sees
-// context.DeadlineExceeded.
-func (c *handlerContext) Err() error {
-	err := c.Context.Err()
-	if err != nil && errors.Is(context.Cause(c.Context), engine.ErrTimeout) {
-		return context.DeadlineExceeded
-	}
-	return err
-}
-
-// Value implements context.Context.
-func (c *handlerContext) Value(key any) any {
-	if key == (workerKey{}) {
-		return c.worker
-	}
-	return c.Context.Value(key)
 }

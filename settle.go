@@ -15,18 +15,16 @@ import (
 )
 
 // settleItem makes the move that was decided and reports how it went.
-func (w *Worker) settleItem(a *engine.Action) {
+func (w *Worker) settleItem(now time.Time, a *engine.Action) {
 	it := a.Item
-	err := w.move(a)
+	err := w.move(w.writeContext(now), a)
 	w.step(it, func(now time.Time, out []engine.Action) []engine.Action {
 		return w.machine.Settled(now, it, err, out)
 	})
 }
 
-func (w *Worker) move(a *engine.Action) error {
+func (w *Worker) move(ctx context.Context, a *engine.Action) error {
 	f := flightOf(a.Item)
-	ctx, cancel := w.host.Timeout(w.settle.ctx, w.cfg.SettleTimeout)
-	defer cancel()
 	switch action := a.Verdict.Action; {
 	case action == decision.Settle:
 		_, err := a.Item.Delivery.Settle(ctx, broker.Done{})

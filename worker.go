@@ -162,25 +162,27 @@ type Worker struct {
 	machine *engine.Machine
 	armed   time.Time // when the timer will call Tick
 	host    host.Host
-	kick    host.Gate         // opened when Tick is wanted earlier
-	asked   host.Gate         // opened when messages are wanted
-	limit   atomic.Int64      // how many
-	paused  host.Gate         // opened when the machine's Paused may have changed
-	quiet   host.Gate         // opened when busy falls to zero
-	runs    chan *engine.Item // to goroutines that have nothing to do, nil for none
+	kick    host.Gate    // opened when Tick is wanted earlier
+	asked   host.Gate    // opened when messages are wanted
+	limit   atomic.Int64 // how many
+	paused  host.Gate    // opened when the machine's Paused may have changed
+	quiet   host.Gate    // opened when busy falls to zero
+	crew    crew
 	started atomic.Bool
 	running atomic.Bool
 	ended   atomic.Bool  // nothing is left to be ticked
 	busy    atomic.Int64 // goroutines that hold a message or a settlement
 
 	// Three lifetimes at a stop: fetching ends first, then work, then settling.
+	// Work is many lifetimes, since each run of a handler has its own.
+	values context.Context //nolint:containedctx // what handlers find in their contexts
 	fetch  lifetime
-	work   lifetime
 	settle lifetime
 
 	deps dependencies
 
 	buffers sync.Pool // of *[]engine.Action
+	writes  atomic.Pointer[writes]
 }
 
 // lifetime is a context that the worker ends by itself.
@@ -202,7 +204,7 @@ func NewWorker(b broker.Broker, h Handler, c Config) (*Worker, error) {
 	if err != nil {
 		return nil, err
 	}
-	w.runs = make(chan *engine.Item)
+	w.crew.open()
 	return w, nil
 }
 
@@ -249,9 +251,9 @@ func (w *Worker) Run(ctx context.Context) error {
 	w.running.Store(true)
 	defer w.running.Store(false)
 	base := context.WithoutCancel(ctx)
-	w.fetch, w.work, w.settle = newLifetime(base), newLifetime(base), newLifetime(base)
+	w.values, w.fetch, w.settle = base, newLifetime(base), newLifetime(base)
+	defer w.crew.close()
 	defer w.settle.cancel(engine.ErrShutdown)
-	defer w.work.cancel(engine.ErrShutdown)
 
 	receiving, pausing, ticking := w.host.Gate(), w.host.Gate(), w.host.Gate()
 	w.host.Start(func() { defer receiving.Open(); w.receiveLoop() })
@@ -319,7 +321,6 @@ func (w *Worker) stop(receiving, pausing host.Gate) error {
 		return nil
 	}
 	w.step(nil, w.machine.Abort)
-	w.work.cancel(engine.ErrShutdown)
 	if w.waitQuiet(w.cfg.SettleTimeout) {
 		return nil
 	}
