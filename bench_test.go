@@ -15,7 +15,8 @@ import (
 // measured is the worker's own path.
 type instant struct {
 	broker.Broker
-	left atomic.Int64
+	left  atomic.Int64
+	calls atomic.Int64
 }
 
 func (b *instant) Caps(context.Context, string) (broker.Caps, error) {
@@ -30,6 +31,7 @@ type instantSub struct {
 	broker *instant
 	msg    broker.Message
 	given  int64
+	calls  int64
 }
 
 func (s *instantSub) Receive(ctx context.Context, limit int) ([]broker.Delivery, error) {
@@ -40,6 +42,8 @@ func (s *instantSub) Receive(ctx context.Context, limit int) ([]broker.Delivery,
 		return nil, ctx.Err()
 	}
 	s.given += n
+	s.calls++
+	s.broker.calls.Store(s.calls)
 	out := make([]broker.Delivery, n)
 	for i := range out {
 		out[i] = (*instantDelivery)(s)
@@ -99,4 +103,5 @@ func benchmarkWorker(b *testing.B, concurrency int) {
 	if err := w.Run(ctx); err != nil {
 		b.Fatal(err)
 	}
+	b.ReportMetric(float64(b.N)/float64(src.calls.Load()), "msg/receive")
 }

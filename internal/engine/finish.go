@@ -8,7 +8,6 @@ import (
 	"github.com/redrive-dev/redrive/broker"
 	"github.com/redrive-dev/redrive/decision"
 	"github.com/redrive-dev/redrive/envelope"
-	"github.com/redrive-dev/redrive/failure"
 )
 
 // Finished reports the end of a Run.
@@ -78,7 +77,9 @@ func (m *Machine) conclude(now time.Time, it *Item, res *Result, out []Action) [
 		m.window.Add(now, true)
 	}
 	if res.Fact == decision.Failed || res.Fact == decision.DependencyOpen {
-		in.Failure, in.Signature = &res.Failure, res.Signature
+		t := it.inTrouble()
+		t.failure = res.Failure
+		in.Failure, in.Signature = &t.failure, res.Signature
 	}
 	if res.Fact == decision.Failed {
 		in.Peers = m.peers(now, it)
@@ -91,7 +92,7 @@ func (m *Machine) conclude(now time.Time, it *Item, res *Result, out []Action) [
 		}
 		v = m.charge(now, v)
 		m.record(it, in, v)
-		out = append(out, Action{Kind: Notify, Event: EventFailed, Item: it, Verdict: v, Failure: copyFailure(in.Failure), Duration: took})
+		out = append(out, Action{Kind: Notify, Event: EventFailed, Item: it, Verdict: v, Failure: in.Failure, Duration: took})
 	} else if res.Fact == decision.Handled {
 		out = append(out, Action{Kind: Notify, Event: EventHandled, Item: it, Duration: took})
 	}
@@ -99,11 +100,6 @@ func (m *Machine) conclude(now time.Time, it *Item, res *Result, out []Action) [
 		m.breaker.Trip(now, v.Trip)
 	}
 	return m.apply(it, v, out)
-}
-
-func copyFailure(f *failure.Failure) *failure.Failure {
-	c := *f
-	return &c
 }
 
 // outcome is what a run means for the breaker: only failures that speak against
@@ -199,7 +195,7 @@ func (m *Machine) record(it *Item, in *decision.Input, v decision.Verdict) {
 
 // apply does what was decided.
 func (m *Machine) apply(it *Item, v decision.Verdict, out []Action) []Action {
-	it.verdict = v
+	it.keep(v)
 	it.moves = 0
 	if v.Action == decision.Release {
 		return m.emitRelease(it, out)
@@ -208,15 +204,23 @@ func (m *Machine) apply(it *Item, v decision.Verdict, out []Action) []Action {
 		e := it.history(m)
 		e.Category, e.Reason = v.Category, v.Reason
 	}
-	it.state = stateMoving
+	m.move(it)
 	return append(out, Action{Kind: Settle, Item: it, Verdict: v})
+}
+
+// move counts an item that is about to be settled.
+func (m *Machine) move(it *Item) {
+	it.state = stateMoving
+	m.moving++
 }
 
 // Settled reports the end of a Settle.
 func (m *Machine) Settled(now time.Time, it *Item, err error, out []Action) []Action {
-	switch {
-	case it.state != stateMoving:
+	if it.state != stateMoving {
 		return out
+	}
+	m.moving--
+	switch {
 	case err == nil:
 		m.unstay(it)
 		m.forget(it)
@@ -224,11 +228,11 @@ func (m *Machine) Settled(now time.Time, it *Item, err error, out []Action) []Ac
 	case errors.Is(err, broker.ErrLeaseLost), errors.Is(err, broker.ErrSettled), errors.Is(err, broker.ErrGone), it.lost:
 		m.unstay(it)
 		out = m.drop(it, out)
-	case it.verdict.Action == decision.Release:
+	case it.verdict().Action == decision.Release:
 		// The broker gives the message to somebody when the lease ends.
 		m.unstay(it)
 		m.forget(it)
-		out = append(out, Action{Kind: Notify, Event: EventMoveFailed, Item: it, Verdict: it.verdict, Err: err})
+		out = append(out, Action{Kind: Notify, Event: EventMoveFailed, Item: it, Verdict: it.verdict(), Err: err})
 	default:
 		out = m.moveFailed(now, it, err, out)
 	}
@@ -248,7 +252,7 @@ var settledEvents = map[decision.Action]EventKind{ //nolint:gochecknoglobals // 
 }
 
 func (m *Machine) settledEvent(it *Item, out []Action) []Action {
-	v := it.verdict
+	v := it.verdict()
 	if v.Action == decision.Repeat {
 		v.Action = repeated(it.Deliveries.Mark.Pending)
 	}
@@ -280,10 +284,10 @@ func (m *Machine) moveFailed(now time.Time, it *Item, err error, out []Action) [
 		fact = decision.MoveTooLarge
 	}
 	v := m.decide(m.facts(it, fact, now))
-	out = append(out, Action{Kind: Notify, Event: EventMoveFailed, Item: it, Verdict: it.verdict, Err: err})
+	out = append(out, Action{Kind: Notify, Event: EventMoveFailed, Item: it, Verdict: it.verdict(), Err: err})
 	if v.Action == decision.Release || m.stopping {
 		m.unstay(it)
-		it.verdict = decision.Verdict{Action: decision.Release, Row: decision.RowMoveGiveBack}
+		it.keep(decision.Verdict{Action: decision.Release, Row: decision.RowMoveGiveBack})
 		return m.emitRelease(it, out)
 	}
 	if it.moves == 0 {
@@ -291,9 +295,9 @@ func (m *Machine) moveFailed(now time.Time, it *Item, err error, out []Action) [
 	}
 	it.moves++
 	it.state = stateStaying
-	it.retryAt = v.At
+	it.due = v.At
 	m.wake(v.At)
-	if m.cfg.Caps.Marks && !it.noted && it.verdict.Action != decision.Settle && it.verdict.Action != decision.Repeat {
+	if failed := it.verdict().Action; m.cfg.Caps.Marks && !it.noted && failed != decision.Settle && failed != decision.Repeat {
 		out = append(out, Action{Kind: StoreMark, Item: it, Mark: it.Deliveries.Mark, Pending: true})
 	}
 	return out

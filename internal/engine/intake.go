@@ -41,7 +41,13 @@ func (m *Machine) want(now time.Time) int {
 		}
 		return min(m.cfg.MaxInFlight-m.all.n, 1)
 	}
-	return min(m.cfg.MaxInFlight-m.all.n, m.ramp)
+	room := m.cfg.MaxInFlight - m.all.n
+	// A request costs the broker about as much as a message. As long as handlers are
+	// fed or settlements make more room, it is worth waiting for a batch.
+	if room < m.cfg.MaxInFlight/4 && (m.waiting.len() > 0 || m.moving > 0) {
+		return 0
+	}
+	return min(room, m.ramp)
 }
 
 // Received reports the end of a Receive.
@@ -200,8 +206,8 @@ func (m *Machine) start(now time.Time, it *Item, out []Action) []Action {
 	it.run++
 	it.started = now
 	it.timedOut = false
-	it.deadline = now.Add(m.cfg.Policy.HandlerTimeout)
-	m.wake(it.deadline)
+	it.due = now.Add(m.cfg.Policy.HandlerTimeout)
+	m.wake(it.due)
 	m.running++
 	if failures(it) == 0 {
 		m.budget.Attempt(now)
@@ -224,7 +230,7 @@ func pause(fails int) time.Duration {
 
 // release gives an item back with a note that explains this delivery.
 func (m *Machine) release(it *Item, out []Action) []Action {
-	it.verdict = decision.Verdict{Action: decision.Release, Row: decision.RowInterrupted}
+	it.keep(decision.Verdict{Action: decision.Release, Row: decision.RowInterrupted})
 	return m.emitRelease(it, out)
 }
 
@@ -234,8 +240,9 @@ func (m *Machine) emitRelease(it *Item, out []Action) []Action {
 		mark = it.Deliveries.Mark
 		mark.Explained++
 	}
-	it.state = stateMoving
-	return append(out, Action{Kind: Settle, Item: it, Verdict: it.verdict, Mark: mark, Pending: it.verdict.Row == decision.RowMoveGiveBack})
+	m.move(it)
+	v := it.verdict()
+	return append(out, Action{Kind: Settle, Item: it, Verdict: v, Mark: mark, Pending: v.Row == decision.RowMoveGiveBack})
 }
 
 func (m *Machine) drop(it *Item, out []Action) []Action {

@@ -32,13 +32,13 @@ type Item struct {
 	since      time.Time // received
 	started    time.Time // handler started
 	extendAt   time.Time // next extension of the lease
-	deadline   time.Time // handler timeout, then the end of its grace
+	due        time.Time // handler timeout, then the end of its grace; or the next try of a failed move
 	timedOut   bool
 	lost       bool
 	permit     breaker.Permit
-	verdict    decision.Verdict
+	decided    *decision.Verdict // nil for the usual one
+	trouble    *trouble          // nil while all goes well
 	moves      int
-	retryAt    time.Time
 	noted      bool // the pending move is marked on the stored copy
 	prev, next *Item
 }
@@ -49,14 +49,54 @@ func (it *Item) Attempt() int { return it.Env.Count + 1 }
 // history returns Env to be written to.
 func (it *Item) history(m *Machine) *envelope.Envelope {
 	if it.Env == &m.fresh {
-		it.Env = new(envelope.Envelope)
+		t := it.inTrouble()
+		it.Env = &t.env
+		it.Env.Attempts = t.first[:0]
 	}
 	return it.Env
+}
+
+// trouble is what an item needs that does not just run and settle, made in one
+// piece.
+type trouble struct {
+	env     envelope.Envelope
+	first   [1]envelope.Attempt
+	failure failure.Failure
+	verdict decision.Verdict
+}
+
+func (it *Item) inTrouble() *trouble {
+	if it.trouble == nil {
+		it.trouble = new(trouble)
+	}
+	return it.trouble
 }
 
 // Run is the number of the newest run of the handler in this worker, from 1. It
 // tells a Cancel that comes too late from one that is meant for this run.
 func (it *Item) Run() int { return it.run }
+
+// usual is the verdict on nearly every message, and large: it is kept as nil.
+var usual = decision.Verdict{Row: decision.RowHandled, Action: decision.Settle} //nolint:gochecknoglobals // never written to
+
+// keep remembers what was decided.
+func (it *Item) keep(v decision.Verdict) {
+	if v == usual {
+		it.decided = nil
+		return
+	}
+	t := it.inTrouble()
+	t.verdict = v
+	it.decided = &t.verdict
+}
+
+// verdict is what was decided.
+func (it *Item) verdict() decision.Verdict {
+	if it.decided == nil {
+		return usual
+	}
+	return *it.decided
+}
 
 // suspect reports whether the item must run alone.
 func (it *Item) suspect(m *Machine) bool {

@@ -62,6 +62,7 @@ type Machine struct {
 	alone    *Item
 	running  int
 	stuck    int
+	moving   int // items whose Settle is under way
 	staying  int
 
 	ramp         int
@@ -201,8 +202,9 @@ func (m *Machine) Paused() bool { return m.paused }
 // Snapshot is the state of a machine, for people.
 type Snapshot struct {
 	// Waiting counts received messages that do not run, Running those that do,
-	// Staying those whose move failed, Stuck the handlers that did not return.
-	Waiting, Running, Staying, Stuck int
+	// Moving those that are being settled, Staying those whose move failed, Stuck
+	// the handlers that did not return.
+	Waiting, Running, Moving, Staying, Stuck int
 	// Suspects counts the messages that must run alone.
 	Suspects int
 	// Alone says that a suspect runs alone now.
@@ -213,7 +215,7 @@ type Snapshot struct {
 // Snapshot returns the state.
 func (m *Machine) Snapshot(now time.Time) Snapshot {
 	return Snapshot{
-		Waiting: m.waiting.len() + m.suspects.len(), Running: m.running, Staying: m.staying, Stuck: m.stuck,
+		Waiting: m.waiting.len() + m.suspects.len(), Running: m.running, Moving: m.moving, Staying: m.staying, Stuck: m.stuck,
 		Suspects: m.suspects.len(), Alone: m.alone != nil, Breaker: m.breaker.Snapshot(now),
 	}
 }

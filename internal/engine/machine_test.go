@@ -282,6 +282,9 @@ func (h *harness) check(t *rapid.T) {
 	if s.Running != len(h.running) {
 		t.Fatalf("the machine counts %d running, the driver %d", s.Running, len(h.running))
 	}
+	if s.Moving != len(h.settling) {
+		t.Fatalf("the machine counts %d moving, the driver %d", s.Moving, len(h.settling))
+	}
 	if s.Waiting < 0 || s.Staying < 0 || s.Stuck != len(h.abandoned) {
 		t.Fatalf("counters are off: %+v with %d abandoned", s, len(h.abandoned))
 	}

@@ -34,26 +34,26 @@ func (m *Machine) tickItem(now time.Time, it *Item, out []Action) []Action {
 	}
 	switch {
 	case it.state == stateRunning:
-		if now.Before(it.deadline) {
-			m.wake(it.deadline)
+		if now.Before(it.due) {
+			m.wake(it.due)
 			return out
 		}
 		if !it.timedOut {
 			it.timedOut = true
-			it.deadline = now.Add(m.cfg.Policy.HandlerGrace)
-			m.wake(it.deadline)
+			it.due = now.Add(m.cfg.Policy.HandlerGrace)
+			m.wake(it.due)
 			return append(out,
 				Action{Kind: Notify, Event: EventTimeout, Item: it},
 				Action{Kind: Cancel, Item: it, Run: it.run, Err: ErrTimeout})
 		}
 		return m.abandon(now, it, out)
 	case it.state == stateStaying:
-		if now.Before(it.retryAt) {
-			m.wake(it.retryAt)
+		if now.Before(it.due) {
+			m.wake(it.due)
 			return out
 		}
-		it.state = stateMoving
-		return append(out, Action{Kind: Settle, Item: it, Verdict: it.verdict})
+		m.move(it)
+		return append(out, Action{Kind: Settle, Item: it, Verdict: it.verdict()})
 	}
 	return out
 }
@@ -153,7 +153,7 @@ func (m *Machine) Stop(now time.Time, out []Action) []Action {
 	}
 	for it := m.all.head; it != nil; it = it.next {
 		if it.state == stateStaying {
-			it.verdict = decision.Verdict{Action: decision.Release, Row: decision.RowMoveGiveBack}
+			it.keep(decision.Verdict{Action: decision.Release, Row: decision.RowMoveGiveBack})
 			m.unstay(it)
 			out = m.emitRelease(it, out)
 		}
