@@ -83,7 +83,7 @@ func newBroker(ctx context.Context, nc *nats.Conn, config Config) (*Broker, erro
 	if err != nil {
 		return nil, fmt.Errorf("redrivenats: %w", err)
 	}
-	account, err := js.AccountInfo(ctx)
+	account, err := js.AccountInfo(perCall(ctx))
 	if err != nil {
 		return nil, fmt.Errorf("redrivenats: JetStream at %s: %w", redactURL(nc.ConnectedUrl()), err)
 	}
@@ -178,6 +178,9 @@ func (b *Broker) Caps(ctx context.Context, queue string) (broker.Caps, error) {
 		return broker.Caps{}, err
 	}
 	caps.Notes = append(caps.Notes, b.delayNotes()...)
+	if b.config.Replicas == 2 {
+		caps.Notes = append(caps.Notes, "With 2 replicas both servers have to be up for a write to be confirmed: 3 is the least that goes on without one.")
+	}
 	source, err := b.source(ctx, queue, broker.DefaultGroup)
 	switch {
 	case errors.Is(err, broker.ErrUnroutable):

@@ -38,7 +38,9 @@ type Config struct {
 	// prefixes never see each other's messages. Letters, digits and '-' only, at
 	// most 32. Default: "redrive".
 	Prefix string
-	// Replicas of the streams that redrive makes, 1 to 5. Default: 1.
+	// Replicas of the streams that redrive makes, 1 to 5. Streams that exist with
+	// fewer are refused; 3 is the least that goes on without one server.
+	// Default: 1.
 	Replicas int
 	// PublishTimeout bounds the wait for one confirmation. Without one in time
 	// the outcome is unknown. Default: 5 s.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/redrive-dev/redrive/broker"
 	"github.com/redrive-dev/redrive/internal/natstest"
+	"github.com/redrive-dev/redrive/redrivenats"
 )
 
 // ledger is what handlers did. A message that left its queue without having been
@@ -122,12 +123,17 @@ func TestServerKilledInTheMiddleOfMoves(t *testing.T) {
 // awaitEmpty waits until nothing is left in the queues.
 func (b *testbench) awaitEmpty(ctx context.Context, queues ...string) {
 	b.t.Helper()
+	awaitEmpty(ctx, b.t, b.b, queues...)
+}
+
+func awaitEmpty(ctx context.Context, t *testing.T, b *redrivenats.Broker, queues ...string) {
+	t.Helper()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {
 		left := int64(0)
 		for _, queue := range queues {
-			stats, err := b.b.Stats(ctx, queue)
+			stats, err := b.Stats(ctx, queue)
 			if err != nil {
 				left = 1
 			}
@@ -139,7 +145,7 @@ func (b *testbench) awaitEmpty(ctx context.Context, queues ...string) {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			b.t.Fatalf("%d messages are left", left)
+			t.Fatalf("%d messages are left", left)
 		}
 	}
 }

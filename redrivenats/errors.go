@@ -25,6 +25,8 @@ const (
 	codeNoMessage         = 10037
 	codeSequenceNotFound  = 10043
 	codeStorageExceeded   = 10047
+	codeNoPeers           = 10005
+	codeNotClustered      = 10074
 	codeMessageTooLarge   = 10054
 	codeNameInUse         = 10058
 	codeStreamNotFound    = 10059

@@ -103,7 +103,7 @@ func (b *Broker) OpenInbox(ctx context.Context, c InboxConfig) (*Inbox, error) {
 	stream := "KV_" + c.Bucket
 	info, err := b.streamInfo(ctx, stream)
 	if hasCode(err, codeStreamNotFound) {
-		_, err = b.js.CreateKeyValue(ctx, jetstream.KeyValueConfig{
+		_, err = b.js.CreateKeyValue(perCall(ctx), jetstream.KeyValueConfig{
 			Bucket: c.Bucket, Description: "redrive: keys of handled messages",
 			History: 1, TTL: c.Retention, Storage: jetstream.FileStorage, Replicas: b.config.Replicas,
 		})
@@ -115,7 +115,7 @@ func (b *Broker) OpenInbox(ctx context.Context, c InboxConfig) (*Inbox, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open inbox: %w", err)
 	}
-	if err := errors.Join(checkInbox(info.Config, c.Retention)...); err != nil {
+	if err := errors.Join(append(checkInbox(info.Config, c.Retention), b.checkReplicas(info.Config)...)...); err != nil {
 		return nil, fmt.Errorf("open inbox: %w", err)
 	}
 	return &Inbox{b: b, bucket: c.Bucket, retention: c.Retention, now: c.Now}, nil

@@ -102,10 +102,13 @@ func (b *Broker) ensureStream(ctx context.Context, config jetstream.StreamConfig
 	if info, err := b.streamInfo(ctx, config.Name); err == nil || !hasCode(err, codeStreamNotFound) {
 		return info, err
 	}
-	stream, err := b.js.CreateStream(ctx, config)
+	stream, err := b.js.CreateStream(perCall(ctx), config)
 	if hasCode(err, codeNameInUse) {
 		// Another process made it in the meantime, perhaps with other settings.
 		return b.streamInfo(ctx, config.Name)
+	}
+	if hasCode(err, codeNoPeers, codeNotClustered) {
+		return nil, fmt.Errorf("create stream %s with Replicas %d: there are not as many servers with JetStream and room; add servers or lower Replicas: %w", config.Name, config.Replicas, err)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("create stream %s: %w", config.Name, err)
@@ -113,8 +116,17 @@ func (b *Broker) ensureStream(ctx context.Context, config jetstream.StreamConfig
 	return stream.CachedInfo(), nil
 }
 
+// checkReplicas refuses a stream that fewer servers keep than is configured:
+// whoever sets Replicas counts on them.
+func (b *Broker) checkReplicas(c jetstream.StreamConfig) []error {
+	return problems(c.Name, []finding{{
+		c.Replicas < b.config.Replicas,
+		fmt.Sprintf("num_replicas is %d, and Replicas asks for %d: raise it with nats stream edit %s --replicas %d, or lower Replicas", c.Replicas, b.config.Replicas, c.Name, b.config.Replicas),
+	}})
+}
+
 func (b *Broker) streamInfo(ctx context.Context, name string) (*jetstream.StreamInfo, error) {
-	stream, err := b.js.Stream(ctx, name)
+	stream, err := b.js.Stream(perCall(ctx), name)
 	if err != nil {
 		return nil, fmt.Errorf("stream %s: %w", name, err)
 	}
@@ -141,11 +153,16 @@ func (b *Broker) ensureShared(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if _, err := b.ensureStream(ctx, b.markConfig()); err != nil {
+	marks, err := b.ensureStream(ctx, b.markConfig())
+	if err != nil {
 		return err
 	}
-	return errors.Join(slices.Concat(checkRetry(retry.Config), checkDeadLetter(dlq.Config),
-		checkOutcomes(outcomes.Config), checkHeartbeats(heartbeats.Config))...)
+	found := slices.Concat(checkRetry(retry.Config), checkDeadLetter(dlq.Config),
+		checkOutcomes(outcomes.Config), checkHeartbeats(heartbeats.Config))
+	for _, info := range []*jetstream.StreamInfo{retry, dlq, outcomes, heartbeats, marks} {
+		found = append(found, b.checkReplicas(info.Config)...)
+	}
+	return errors.Join(found...)
 }
 
 // noteRetry takes from the retry stream how retries wait: one that an old server
@@ -297,7 +314,7 @@ func ownSource(info *jetstream.StreamInfo, queue string) source {
 func (b *Broker) foreignSource(ctx context.Context, queue string) (source, error) {
 	missing := fmt.Errorf("no stream for queue %q: %w", queue, broker.ErrUnroutable)
 	if publishable(queue) {
-		name, err := b.js.StreamNameBySubject(ctx, queue)
+		name, err := b.js.StreamNameBySubject(perCall(ctx), queue)
 		switch {
 		case err == nil:
 			return b.foreignInfo(ctx, name, queue, queue)

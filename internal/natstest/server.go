@@ -251,7 +251,8 @@ func (s *Server) awaitReady() {
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		if _, err = js.AccountInfo(ctx); err == nil {
+		// A member that knows no leader yet does not answer at all.
+		if err = answers(ctx, js); err == nil {
 			return
 		}
 		if ctx.Err() != nil {
@@ -259,6 +260,13 @@ func (s *Server) awaitReady() {
 		}
 		<-tick.C
 	}
+}
+
+func answers(ctx context.Context, js jetstream.JetStream) error {
+	ctx, cancel := context.WithTimeout(ctx, 500*time.Millisecond)
+	defer cancel()
+	_, err := js.AccountInfo(ctx)
+	return err
 }
 
 func (s *Server) stop() { s.end(syscall.SIGKILL) }
