@@ -83,7 +83,7 @@ func newBroker(ctx context.Context, nc *nats.Conn, config Config) (*Broker, erro
 	if err != nil {
 		return nil, fmt.Errorf("redrivenats: %w", err)
 	}
-	account, err := js.AccountInfo(perCall(ctx))
+	account, err := js.AccountInfo(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("redrivenats: JetStream at %s: %w", redactURL(nc.ConnectedUrl()), err)
 	}

@@ -103,7 +103,7 @@ func (b *Broker) OpenInbox(ctx context.Context, c InboxConfig) (*Inbox, error) {
 	stream := "KV_" + c.Bucket
 	info, err := b.streamInfo(ctx, stream)
 	if hasCode(err, codeStreamNotFound) {
-		_, err = b.js.CreateKeyValue(perCall(ctx), jetstream.KeyValueConfig{
+		_, err = b.js.CreateKeyValue(ctx, jetstream.KeyValueConfig{
 			Bucket: c.Bucket, Description: "redrive: keys of handled messages",
 			History: 1, TTL: c.Retention, Storage: jetstream.FileStorage, Replicas: b.config.Replicas,
 		})

@@ -76,12 +76,12 @@ func (b *Broker) mark(ctx context.Context, key string) (markRow, uint64, error) 
 
 // markedSequences lists the messages of a stream that have a note.
 func (b *Broker) markedSequences(ctx context.Context, stream string, created time.Time) (map[uint64]bool, error) {
-	bucket, err := b.js.Stream(perCall(ctx), b.layout.markStream())
+	bucket, err := b.js.Stream(ctx, b.layout.markStream())
 	if err != nil {
 		return nil, fmt.Errorf("marks: %w", err)
 	}
 	head := b.layout.markSubject(markPrefix(stream, created))
-	info, err := bucket.Info(perCall(ctx), jetstream.WithSubjectFilter(head+"*"))
+	info, err := bucket.Info(ctx, jetstream.WithSubjectFilter(head+"*"))
 	if err != nil {
 		return nil, fmt.Errorf("marks: %w", err)
 	}

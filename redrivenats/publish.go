@@ -119,7 +119,7 @@ func (b *Broker) ownedStreams(ctx context.Context, queue string) ([]route, error
 	case !hasCode(err, codeStreamNotFound):
 		return nil, err
 	}
-	list := b.js.ListStreams(perCall(ctx), jetstream.WithStreamListSubject(b.layout.groupSubjects(queue)))
+	list := b.js.ListStreams(ctx, jetstream.WithStreamListSubject(b.layout.groupSubjects(queue)))
 	for info := range list.Info() {
 		if info.Config.Metadata[metaQueue] == queue && info.Config.Metadata[metaKind] == kindSource {
 			out = append(out, route{stream: info.Config.Name, subject: info.Config.Subjects[0]})

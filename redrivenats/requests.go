@@ -266,13 +266,3 @@ func (r *requests) api(ctx context.Context, call string, body any, into any) err
 
 // apiPrefix is where JetStream listens.
 const apiPrefix = "$JS.API."
-
-// undated is a context that does not tell its deadline and keeps it all the same.
-type undated struct{ context.Context } //nolint:containedctx // it is a context
-
-func (undated) Deadline() (time.Time, bool) { return time.Time{}, false }
-
-// perCall makes the client library bound a call by its own timeout. It does that
-// only for a context without a deadline; with one, an answer that a lost leader
-// owes is waited for as long as the caller has.
-func perCall(ctx context.Context) context.Context { return undated{ctx} }

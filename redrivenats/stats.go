@@ -67,14 +67,14 @@ func (b *Broker) count(ctx context.Context, stream, subject string, oldest *time
 
 // countPlainly does the same with two requests, for servers that read no batches.
 func (b *Broker) countPlainly(ctx context.Context, stream, subject string, oldest *time.Time) (int64, error) {
-	s, err := b.js.Stream(perCall(ctx), stream)
+	s, err := b.js.Stream(ctx, stream)
 	if hasCode(err, codeStreamNotFound) {
 		return 0, nil
 	}
 	if err != nil {
 		return 0, fmt.Errorf("stream %s: %w", stream, err)
 	}
-	info, err := s.Info(perCall(ctx), jetstream.WithSubjectFilter(subject))
+	info, err := s.Info(ctx, jetstream.WithSubjectFilter(subject))
 	if err != nil {
 		return 0, fmt.Errorf("subjects of stream %s: %w", stream, err)
 	}
@@ -180,13 +180,13 @@ func (b *Broker) sourceStats(ctx context.Context, queue string, stats *broker.St
 }
 
 func (b *Broker) ownedStats(ctx context.Context, name string, stats *broker.Stats) error {
-	stream, err := b.js.Stream(perCall(ctx), name)
+	stream, err := b.js.Stream(ctx, name)
 	if err != nil {
 		return fmt.Errorf("stream %s: %w", name, err)
 	}
 	state := stream.CachedInfo().State
 	pending := int64(0)
-	list := stream.ListConsumers(perCall(ctx))
+	list := stream.ListConsumers(ctx)
 	for info := range list.Info() {
 		pending += int64(info.NumAckPending)
 	}
@@ -204,12 +204,12 @@ func (b *Broker) ownedStats(ctx context.Context, name string, stats *broker.Stat
 // foreignStats counts what redrive's consumers have not handled. Without one,
 // everything in the stream is waiting.
 func (b *Broker) foreignStats(ctx context.Context, src source, stats *broker.Stats) error {
-	stream, err := b.js.Stream(perCall(ctx), src.stream)
+	stream, err := b.js.Stream(ctx, src.stream)
 	if err != nil {
 		return fmt.Errorf("stream %s: %w", src.stream, err)
 	}
 	consumers, next := 0, uint64(0)
-	list := stream.ListConsumers(perCall(ctx))
+	list := stream.ListConsumers(ctx)
 	for info := range list.Info() {
 		if info.Config.Metadata[metaQueue] != src.queue {
 			continue
@@ -227,7 +227,7 @@ func (b *Broker) foreignStats(ctx context.Context, src source, stats *broker.Sta
 	if consumers == 0 {
 		stats.Ready = int64(stream.CachedInfo().State.Msgs)
 		if src.filter != "" {
-			info, err := stream.Info(perCall(ctx), jetstream.WithSubjectFilter(src.filter))
+			info, err := stream.Info(ctx, jetstream.WithSubjectFilter(src.filter))
 			if err != nil {
 				return fmt.Errorf("subjects of stream %s: %w", src.stream, err)
 			}

@@ -102,7 +102,7 @@ func (b *Broker) ensureStream(ctx context.Context, config jetstream.StreamConfig
 	if info, err := b.streamInfo(ctx, config.Name); err == nil || !hasCode(err, codeStreamNotFound) {
 		return info, err
 	}
-	stream, err := b.js.CreateStream(perCall(ctx), config)
+	stream, err := b.js.CreateStream(ctx, config)
 	if hasCode(err, codeNameInUse) {
 		// Another process made it in the meantime, perhaps with other settings.
 		return b.streamInfo(ctx, config.Name)
@@ -126,7 +126,7 @@ func (b *Broker) checkReplicas(c jetstream.StreamConfig) []error {
 }
 
 func (b *Broker) streamInfo(ctx context.Context, name string) (*jetstream.StreamInfo, error) {
-	stream, err := b.js.Stream(perCall(ctx), name)
+	stream, err := b.js.Stream(ctx, name)
 	if err != nil {
 		return nil, fmt.Errorf("stream %s: %w", name, err)
 	}
@@ -314,7 +314,7 @@ func ownSource(info *jetstream.StreamInfo, queue string) source {
 func (b *Broker) foreignSource(ctx context.Context, queue string) (source, error) {
 	missing := fmt.Errorf("no stream for queue %q: %w", queue, broker.ErrUnroutable)
 	if publishable(queue) {
-		name, err := b.js.StreamNameBySubject(perCall(ctx), queue)
+		name, err := b.js.StreamNameBySubject(ctx, queue)
 		switch {
 		case err == nil:
 			return b.foreignInfo(ctx, name, queue, queue)

@@ -140,7 +140,7 @@ func (b *Broker) ensureConsumer(ctx context.Context, stream string, config jetst
 	}
 	changed := info.Config
 	changed.AckWait = config.AckWait
-	consumer, err := b.js.UpdateConsumer(perCall(ctx), stream, changed)
+	consumer, err := b.js.UpdateConsumer(ctx, stream, changed)
 	if err != nil {
 		return nil, fmt.Errorf("set the lease of consumer %s of stream %s: %w", config.Durable, stream, err)
 	}
@@ -148,7 +148,7 @@ func (b *Broker) ensureConsumer(ctx context.Context, stream string, config jetst
 }
 
 func (b *Broker) createConsumer(ctx context.Context, stream string, config jetstream.ConsumerConfig) (*jetstream.ConsumerInfo, error) {
-	consumer, err := b.js.CreateOrUpdateConsumer(perCall(ctx), stream, config)
+	consumer, err := b.js.CreateOrUpdateConsumer(ctx, stream, config)
 	if hasCode(err, codeWorkQueueTaken) {
 		return nil, fmt.Errorf("stream %s is a work queue that another consumer reads: use that consumer's name as the group, or a stream with another retention: %w", stream, err)
 	}
@@ -162,7 +162,7 @@ func (b *Broker) createConsumer(ctx context.Context, stream string, config jetst
 // queue for letters is listed if its subscription is known or it has letters.
 func (t topology) Queues(ctx context.Context) ([]broker.Queue, error) {
 	found := inventory{}
-	list := t.b.js.ListStreams(perCall(ctx))
+	list := t.b.js.ListStreams(ctx)
 	var streams []*jetstream.StreamInfo
 	for info := range list.Info() {
 		streams = append(streams, info)
@@ -245,11 +245,11 @@ func (b *Broker) inventoryStream(ctx context.Context, info *jetstream.StreamInfo
 
 // inventoryConsumers finds the subscriptions that redrive's consumers serve.
 func (b *Broker) inventoryConsumers(ctx context.Context, stream string, found inventory) error {
-	s, err := b.js.Stream(perCall(ctx), stream)
+	s, err := b.js.Stream(ctx, stream)
 	if err != nil {
 		return fmt.Errorf("stream %s: %w", stream, err)
 	}
-	list := s.ListConsumers(perCall(ctx))
+	list := s.ListConsumers(ctx)
 	for info := range list.Info() {
 		if m := info.Config.Metadata; m[metaQueue] != "" && strings.HasPrefix(info.Name, b.consumerPrefix(m[metaKind])) {
 			found.subscription(m[metaQueue], m[metaGroup])
@@ -272,12 +272,12 @@ func (b *Broker) consumerPrefix(kind string) string {
 
 // inventoryLetters finds the queues that have letters.
 func (b *Broker) inventoryLetters(ctx context.Context, found inventory) error {
-	stream, err := b.js.Stream(perCall(ctx), b.layout.dlqStream())
+	stream, err := b.js.Stream(ctx, b.layout.dlqStream())
 	if err != nil {
 		return fmt.Errorf("stream %s: %w", b.layout.dlqStream(), err)
 	}
 	head := b.layout.prefix + ".dlq."
-	info, err := stream.Info(perCall(ctx), jetstream.WithSubjectFilter(head+">"))
+	info, err := stream.Info(ctx, jetstream.WithSubjectFilter(head+">"))
 	if err != nil {
 		return fmt.Errorf("subjects of stream %s: %w", b.layout.dlqStream(), err)
 	}
