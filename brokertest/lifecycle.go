@@ -26,6 +26,7 @@ func lifecycleCases() []Case {
 func restartCases() []Case {
 	return []Case{
 		{Name: "C17-restart-keeps-everything", Promise: "source, retries, dead letters, counts and marks survive a restart of the broker", Restarts: true, Proves: []string{"broker-killed"}, run: restartKeeps},
+		{Name: "C17-restart-with-full-hands", Promise: "a consumer that holds all it may when the broker is killed can settle, or learns that it holds nothing, and goes on", Restarts: true, Proves: []string{"broker-killed", "settle-failure"}, run: restartFullHands},
 		{Name: "C3-restart-in-the-delay", Promise: "a retry survives a restart in its delay and is not early", Restarts: true, Proves: []string{"broker-killed"}, run: restartInDelay},
 		{Name: "C17-restart-while-publishing", Promise: "while the broker is killed and started, every publication is confirmed and stored, or an error", Restarts: true, Proves: []string{"broker-killed", "confirmed-or-error"}, run: restartWhilePublishing},
 	}
@@ -388,6 +389,35 @@ func restartWhilePublishing(e *env) {
 			e.Errorf("%q was never published", body)
 		}
 	}
+}
+
+// restartFullHands kills the broker right after it has delivered all that the
+// consumer may hold, under leases that do not end during the case.
+func restartFullHands(e *env) {
+	const hands = 4
+	sub := e.open(e.b, unhurried, func(s *broker.Spec) { s.MaxInFlight = hands })
+	e.send(3 * hands)
+	held := e.receive(sub, hands)
+	e.restart()
+	for _, d := range held {
+		e.until(func() string {
+			_, err := d.Settle(e.ctx, broker.Done{})
+			if err == nil || errors.Is(err, broker.ErrLeaseLost) {
+				return ""
+			}
+			return fmt.Sprintf("%q can neither be settled nor is its lease lost: %v", d.Msg().Body, err)
+		})
+	}
+	e.until(func() string {
+		got, _ := e.tryReceive(sub, 1, e.h.Lease)
+		for _, d := range got {
+			_, _ = d.Settle(e.ctx, broker.Done{}) // Else it comes again.
+		}
+		if st, err := e.b.Stats(e.ctx, e.source); err != nil || st.Depth() > 0 {
+			return fmt.Sprintf("%d messages left, %v", st.Depth(), err)
+		}
+		return ""
+	})
 }
 
 func restartInDelay(e *env) {

@@ -36,6 +36,10 @@ type Harness struct {
 	// PublishRaw stores a message with the broker's own client: Headers and Control
 	// are all plain headers to it. Without it such messages go through Publish.
 	PublishRaw func(t T, queue string, m broker.Message)
+	// Refuse makes a dead-letter queue refuse every message, as a full or missing one
+	// does, until heal is called. Nothing else runs beside the cases that use it.
+	// Without it refusals are injected between the worker and the adapter.
+	Refuse func(t T, queue string) (heal func())
 	// Link opens another client, over a connection that the case can damage. Its own
 	// patience with the broker should be about a Lease. Without it the cases about
 	// lost connections show nothing, and say so.
@@ -102,8 +106,8 @@ type Case struct {
 	Name string
 	// Promise says in one sentence what is shown.
 	Promise string
-	// Restarts says that the case restarts the broker, so that nothing else may
-	// run beside it.
+	// Restarts says that the case restarts the broker, or disturbs all of it in
+	// another way, so that nothing else may run beside it.
 	Restarts bool
 	// Proves are the requirements that it is evidence for, by their IDs, besides
 	// the one that its name begins with. See Requirements.

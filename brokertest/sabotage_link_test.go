@@ -48,6 +48,13 @@ func linkSabotages() []sabotage {
 			}
 			return nil
 		}},
+		{name: "a lost lease is no answer", settle: func(d *saboteur, ctx context.Context, o broker.Outcome) (broker.Receipt, error) {
+			r, err := d.Delivery.Settle(ctx, o)
+			if errors.Is(err, broker.ErrLeaseLost) {
+				err = broker.ErrUnknown
+			}
+			return r, err
+		}},
 		{name: "marks are not waited for", mark: func(d *saboteur, ctx context.Context, m broker.Mark) error {
 			_ = d.Delivery.Mark(ctx, m)
 			return nil

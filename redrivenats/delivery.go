@@ -54,8 +54,11 @@ type delivery struct {
 	state state
 	// deadline is when the server may give the message to somebody else.
 	deadline time.Time
-	// lost says that the message was delivered again.
+	// lost says that the message was delivered again, or that the server does not
+	// know of this delivery any more.
 	lost bool
+	// giveUp ends the wait for the answer to an acknowledgement that is under way.
+	giveUp context.CancelCauseFunc
 	// markRevision is the row of the newest note, 0 if there is none.
 	markRevision uint64
 	// copied names the copy that a settlement made before it failed, so that its
@@ -115,7 +118,7 @@ func (d *delivery) held() error {
 func (d *delivery) leaseError() error {
 	switch late := time.Since(d.deadline); {
 	case d.lost:
-		return fmt.Errorf("message %d of stream %s was delivered again: %w", d.sequence, d.lane.stream, broker.ErrLeaseLost)
+		return fmt.Errorf("message %d of stream %s was delivered again, or the server has forgotten this delivery: %w", d.sequence, d.lane.stream, broker.ErrLeaseLost)
 	case late > 0:
 		return fmt.Errorf("lease of message %d of stream %s ended %v ago: %w", d.sequence, d.lane.stream, late, broker.ErrLeaseLost)
 	}
@@ -166,6 +169,11 @@ func (d *delivery) Settle(ctx context.Context, outcome broker.Outcome) (broker.R
 	d.mu.Lock()
 	if err != nil {
 		d.state = open
+		if lost := d.leaseError(); lost != nil && errors.Is(err, broker.ErrUnknown) {
+			// A server that lost its newest deliveries in a crash does not answer their
+			// acknowledgements, ever.
+			err = errors.Join(lost, err)
+		}
 		d.mu.Unlock()
 		return broker.Receipt{}, fmt.Errorf("message %d of stream %s: %w", d.sequence, d.lane.stream, err)
 	}
@@ -220,12 +228,40 @@ func (d *delivery) settle(ctx context.Context, outcome broker.Outcome) (broker.R
 	return broker.Receipt{}, fmt.Errorf("outcome %T: %w", outcome, broker.ErrUnsupported)
 }
 
+// forgottenPatience is how long the acknowledgement of a delivery may take that
+// the server seems to have forgotten: it answers at once, or never.
+const forgottenPatience = 500 * time.Millisecond
+
 // acknowledge removes the message and waits until the server has done so.
 func (d *delivery) acknowledge(ctx context.Context) error {
+	ctx, giveUp := context.WithCancelCause(ctx)
+	defer giveUp(nil)
+	d.mu.Lock()
+	d.giveUp = giveUp
+	lost := d.lost
+	d.mu.Unlock()
+	if lost {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, forgottenPatience)
+		defer cancel()
+	}
 	if err := d.tell(ctx, ackBody); err != nil {
 		return fmt.Errorf("acknowledge: %w", err)
 	}
 	return nil
+}
+
+var errForgotten = errors.New("the server has forgotten the delivery")
+
+// forget says that the server does not know of this delivery.
+func (d *delivery) forget() {
+	d.mu.Lock()
+	d.lost = true
+	giveUp := d.giveUp
+	d.mu.Unlock()
+	if giveUp != nil {
+		giveUp(errForgotten)
+	}
 }
 
 func (d *delivery) giveBack(ctx context.Context, o broker.Release) error {

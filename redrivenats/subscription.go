@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -60,6 +62,9 @@ type subscription struct {
 	// reconnects is the connection's count when requests were last known to be
 	// open. Receive alone uses it.
 	reconnects uint64
+	// verified is the connection's count when it was last known which deliveries
+	// the server knows of. The janitor alone uses it.
+	verified uint64
 }
 
 // Open starts consuming. It creates what the subscription needs and refuses,
@@ -76,7 +81,7 @@ func (b *Broker) Open(ctx context.Context, spec broker.Spec) (broker.Subscriptio
 	s := &subscription{
 		b: b, spec: spec, names: broker.NamesFor(spec.Source, spec.Group),
 		wake: make(chan struct{}, 1), receiveLock: make(chan struct{}, 1), stop: make(chan struct{}),
-		inflight: map[inflightKey]*delivery{}, reconnects: b.nc.Stats().Reconnects,
+		inflight: map[inflightKey]*delivery{}, reconnects: b.nc.Stats().Reconnects, verified: b.nc.Stats().Reconnects,
 	}
 	if err := b.register(s); err != nil {
 		return nil, err
@@ -342,8 +347,11 @@ func (s *subscription) pace(ctx context.Context, err error) error {
 	return fmt.Errorf("queue %q: %w", s.spec.Source, err)
 }
 
-// tidy gives back what lies here unclaimed.
+// tidy gives back what lies here unclaimed, and finds deliveries that a server
+// has forgotten.
 func (s *subscription) tidy(ctx context.Context) {
+	ctx, cancel := context.WithCancel(ctx)
+	s.janitor.Go(func() { <-s.stop; cancel() })
 	ticker := time.NewTicker(min(unclaimed, s.spec.Lease/3) / 2)
 	defer ticker.Stop()
 	for {
@@ -351,9 +359,40 @@ func (s *subscription) tidy(ctx context.Context) {
 		case <-s.stop:
 			return
 		case <-ticker.C:
+			s.verify(ctx)
 			s.returnArrived(ctx, min(unclaimed, s.spec.Lease/3))
 		}
 	}
+}
+
+// verify asks after a reconnect which deliveries the server knows of. One that was
+// killed has lost those of its last tenth of a second: their messages wait to be
+// delivered as if for the first time, and what is said about them here is not
+// heard. Whoever holds them has to learn that, or a worker whose hands are full
+// would wait for answers until its leases end.
+func (s *subscription) verify(ctx context.Context) {
+	reconnects := s.b.nc.Stats().Reconnects
+	if reconnects == s.verified || !s.b.nc.IsConnected() {
+		return
+	}
+	s.mu.Lock()
+	held := slices.Collect(maps.Values(s.inflight)) // Before the question: the answer covers all of these.
+	s.mu.Unlock()
+	known := map[*lane]uint64{}
+	for _, l := range s.lanes {
+		info, err := s.b.consumerInfo(ctx, l.stream, l.consumer)
+		if err != nil {
+			return // The next round asks again.
+		}
+		known[l] = info.Delivered.Stream
+	}
+	for _, d := range held {
+		if d.sequence > known[d.lane] {
+			d.forget()
+			s.release(d)
+		}
+	}
+	s.verified = reconnects
 }
 
 // returnArrived gives back messages that nobody received for that long. The
