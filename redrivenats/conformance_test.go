@@ -62,6 +62,7 @@ func (r *rig) harness() brokertest.Harness {
 			// a process says nothing.
 			r.conns[b].Close()
 		},
+		Refuse:     r.refuse,
 		Link:       r.openLinked,
 		PublishRaw: r.publishRaw,
 		Lease:      1200 * time.Millisecond,
@@ -109,6 +110,31 @@ func (r *rig) openWith(t brokertest.T, edit func(*config), options ...nats.Optio
 		nc.Close()
 	})
 	return b
+}
+
+// refuse takes the subjects away from the stream of letters.
+func (r *rig) refuse(t brokertest.T, _ string) (heal func()) {
+	t.Helper()
+	js, err := jetstream.New(r.raw)
+	if err != nil {
+		t.Fatalf("jetstream: %v", err)
+	}
+	stream, err := js.Stream(t.Context(), "redrive_dlq")
+	if err != nil {
+		t.Fatalf("stream of letters: %v", err)
+	}
+	listen := func(ctx context.Context, subjects []string) {
+		c := stream.CachedInfo().Config
+		c.Subjects = subjects
+		if _, err := js.UpdateStream(ctx, c); err != nil {
+			t.Errorf("change the subjects of the stream of letters: %v", err)
+		}
+	}
+	before := stream.CachedInfo().Config.Subjects
+	listen(t.Context(), []string{"nothing.that.redrive.sends"})
+	heal = sync.OnceFunc(func() { listen(context.WithoutCancel(t.Context()), before) })
+	t.Cleanup(heal)
+	return heal
 }
 
 func (r *rig) publishRaw(t brokertest.T, queue string, m broker.Message) {

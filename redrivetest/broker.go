@@ -31,6 +31,7 @@ type server struct {
 	queues  map[string]*queue
 	groups  map[groupKey]*group
 	clients map[*Broker]struct{}
+	refused map[string]error
 }
 
 type groupKey struct{ source, group string }
@@ -42,6 +43,7 @@ func NewBroker(opts ...Option) *Broker {
 		queues:  map[string]*queue{},
 		groups:  map[groupKey]*group{},
 		clients: map[*Broker]struct{}{},
+		refused: map[string]error{},
 	}
 	for _, o := range opts {
 		o.apply(&s.cfg)
@@ -111,6 +113,14 @@ func (b *Broker) Restart() {
 		}
 		g.ring()
 	}
+}
+
+// Refuse makes a queue take no more messages, with this error, such as
+// broker.ErrFull or broker.ErrUnroutable. A nil error ends it.
+func (b *Broker) Refuse(queue string, err error) {
+	b.server.mu.Lock()
+	defer b.server.mu.Unlock()
+	b.server.refused[queue] = err
 }
 
 // Wake makes every waiting Receive look at the clock again. It is needed only
@@ -222,6 +232,9 @@ func (s *server) queue(name string) *queue {
 func (s *server) target(name string) (*queue, error) {
 	if name == "" {
 		return nil, fmt.Errorf("%w: no queue named", broker.ErrUnroutable)
+	}
+	if err := s.refused[name]; err != nil {
+		return nil, fmt.Errorf("queue %s: %w", name, err)
 	}
 	if s.cfg.strict && s.queues[name] == nil {
 		return nil, fmt.Errorf("%w: queue %s was not declared: open a subscription or ensure its topology first", broker.ErrUnroutable, name)

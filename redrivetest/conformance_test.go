@@ -43,6 +43,10 @@ func harness(opts ...redrivetest.Option) brokertest.Harness {
 				c.Kill()
 			}
 		},
+		Refuse: func(t brokertest.T, queue string) func() {
+			server(t).Refuse(queue, broker.ErrFull)
+			return func() { server(t).Refuse(queue, nil) }
+		},
 		Link: func(t brokertest.T) (broker.Broker, brokertest.Link) {
 			return redrivetest.WithLink(server(t).Client())
 		},

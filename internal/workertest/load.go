@@ -156,7 +156,7 @@ func restartsUnderLoad(e *bench) {
 	}
 	l := e.publisher()
 	e.start(e.h.Open(e), l.booked(mixed))
-	for range restarts {
+	for i := range restarts {
 		before := e.books.handled()
 		e.until(e.patience(), func() string {
 			if got := e.books.handled() - before; got < 20 {
@@ -164,6 +164,12 @@ func restartsUnderLoad(e *bench) {
 			}
 			return ""
 		})
+		// More than the worker can take, so that the source is not empty when it happens.
+		burst := make([]broker.Outbound, 30)
+		for j := range burst {
+			burst[j] = e.outbound(fmt.Sprintf("burst %d of restart %d", j, i))
+		}
+		_ = l.account.Publish(e.ctx, e.b, burst...) // The account books what is refused or unknown.
 		e.h.Restart(e)
 	}
 	l.stop()
