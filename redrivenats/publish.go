@@ -61,7 +61,11 @@ func (r *routes) of(ctx context.Context, queue string) ([]route, error) {
 	if ok && now.Sub(cached.at) < routeLife {
 		return cached.to, nil
 	}
-	to, err := r.b.findRoutes(ctx, queue)
+	// A question that dies with the server is never answered, and the caller's context
+	// may end much later.
+	ask, cancel := context.WithTimeout(ctx, r.b.config.PublishTimeout)
+	defer cancel()
+	to, err := r.b.findRoutes(ask, queue)
 	if err != nil {
 		return nil, err
 	}

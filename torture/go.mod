@@ -4,6 +4,7 @@ go 1.26.0
 
 require (
 	github.com/google/go-cmp v0.7.0
+	github.com/hanwen/go-fuse/v2 v2.12.1
 	github.com/redrive-dev/redrive v0.0.0
 	pgregory.net/rapid v1.3.0
 )

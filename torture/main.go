@@ -61,6 +61,8 @@ func command(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	flags.IntVar(&c.Messages, "messages", 20_000, "messages to publish")
 	flags.IntVar(&c.Kills, "kills", 200, "workers to kill")
 	flags.IntVar(&c.ServerKills, "server-kills", 0, "how often to kill the broker and start it again")
+	flags.IntVar(&c.PowerCuts, "power-cuts", 0, "how often the broker's disk forgets what was not synchronised (Linux, as root)")
+	flags.StringVar(&c.Sync, "sync", "always", "when the broker synchronises: always or default")
 	flags.IntVar(&c.Deploys, "deploys", 0, "workers to stop and replace")
 	flags.IntVar(&c.Groups, "groups", 1, "consumer groups, 1 or 2")
 	flags.BoolVar(&c.Inbox, "inbox", false, "commit every effect in the transaction of a SQL inbox")
@@ -143,7 +145,7 @@ func show(to io.Writer, format string, r *controller.Report) error {
 		e.SetIndent("", "  ")
 		return e.Encode(r)
 	}
-	_, err := fmt.Fprintf(to, "%s\n%d kills, %d of the broker, %d deployments; %d workers with runs under way; %d runs, %d redelivered, %d alone, %d blamed, %d during the outage, %d leases lost; %.1f s killing, %.1f s draining, %.1f s in all\n",
-		&r.Result, r.Kills, r.ServerKills, r.Deploys, r.Interrupted, r.Runs, r.Redelivered, r.Alone, r.Blamed, r.OutageRuns, r.LeasesLost, r.Killing, r.Draining, r.Total)
+	_, err := fmt.Fprintf(to, "%s\n%d kills, %d of the broker, %d power cuts, %d deployments; %d workers with runs under way; %d runs, %d redelivered, %d alone, %d blamed, %d during the outage, %d leases lost; %.1f s killing, %.1f s draining, %.1f s in all\n",
+		&r.Result, r.Kills, r.ServerKills, r.PowerCuts, r.Deploys, r.Interrupted, r.Runs, r.Redelivered, r.Alone, r.Blamed, r.OutageRuns, r.LeasesLost, r.Killing, r.Draining, r.Total)
 	return err
 }

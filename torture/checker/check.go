@@ -67,10 +67,13 @@ func Check(h *History) Result {
 	}
 	c.publications()
 	c.result.DupBound = (h.Kills+h.ServerKills)*h.InFlight + c.result.LeasesLost + c.result.Repeated
+	if h.PowerCuts > 0 {
+		c.result.DupBound = c.result.Runs
+	}
 	if h.Inbox {
 		c.result.DupBound = 0
 	}
-	if most := h.ServerKills * h.InFlight; c.result.Forgotten > most {
+	if most := h.ServerKills * h.InFlight; h.PowerCuts == 0 && c.result.Forgotten > most {
 		c.result.violate(LawDuplicateEffects, "%d messages came back after they were settled, and %d kills of the broker explain %d",
 			c.result.Forgotten, h.ServerKills, most)
 	}
@@ -261,7 +264,7 @@ func (c *check) message(id ID, a *account) {
 			r.violate(LawBoth, "%s had its effect and is a letter", id)
 		}
 	}
-	if allowed := c.h.Kills + c.h.ServerKills + a.leasesLost; a.unexplained > allowed {
+	if allowed := c.h.Kills + c.h.ServerKills + c.h.PowerCuts + a.leasesLost; a.unexplained > allowed {
 		r.violate(LawInnocent, "%s had %d deliveries that nothing explained, and kills and lost leases explain %d", id, a.unexplained, allowed)
 	}
 	if c.h.Inbox && a.effects > 1 {
@@ -270,9 +273,9 @@ func (c *check) message(id ID, a *account) {
 	if a.letters > 1 {
 		r.DupLetters += a.letters - 1
 	}
-	found := c.repeats(id, a, excused)
-	if len(found) > 0 && c.h.ServerKills > 0 {
-		if rest := c.repeats(id, a, excused+c.h.ServerKills); len(rest) == 0 {
+	found, restarts := c.repeats(id, a, excused), c.h.ServerKills+c.h.PowerCuts
+	if len(found) > 0 && restarts > 0 {
+		if rest := c.repeats(id, a, excused+restarts); len(rest) == 0 {
 			r.Forgotten++
 			return
 		}

@@ -18,6 +18,10 @@ type History struct {
 	// ServerKills is the number of times that the broker was killed. Each can have
 	// taken back deliveries of every worker.
 	ServerKills int
+	// PowerCuts is the number of times that the broker's machine lost power. Then it
+	// may forget any settlement that it did not have to synchronise; publications that
+	// it confirmed it may not.
+	PowerCuts int
 	// Inbox says that every effect was committed with an inbox, so that none is made
 	// twice, whatever happened.
 	Inbox bool

@@ -23,6 +23,11 @@ type Config struct {
 	// ServerKills is how often the broker is killed and started again on what it left
 	// behind. Default: 0.
 	ServerKills int
+	// PowerCuts is how often the broker's machine loses power: it is killed, and its
+	// disk forgets what was not synchronised. Default: 0, its files are on a real disk.
+	PowerCuts int
+	// Sync is the broker's setting of this name, always or default. Default: always.
+	Sync string
 	// Deploys is how often a worker is stopped the way that a deployment does, and
 	// replaced. Default: 0.
 	Deploys int
@@ -75,6 +80,9 @@ func (c Config) WithDefaults() Config {
 	if c.Pause == 0 {
 		c.Pause = 200 * time.Millisecond
 	}
+	if c.Sync == "" {
+		c.Sync = "always"
+	}
 	if c.Groups == 0 {
 		c.Groups = 1
 	}
@@ -107,6 +115,8 @@ func (c Config) ValidateScript() error {
 		check(c.Messages >= 1 && c.Messages <= 10_000_000, "Messages must be 1 to 10,000,000, got %d", c.Messages),
 		check(c.Kills >= 0 && c.Kills <= 100_000, "Kills must be 0 to 100,000, got %d", c.Kills),
 		check(c.ServerKills >= 0 && c.ServerKills <= 10_000, "ServerKills must be 0 to 10,000, got %d", c.ServerKills),
+		check(c.PowerCuts >= 0 && c.PowerCuts <= 10_000, "PowerCuts must be 0 to 10,000, got %d", c.PowerCuts),
+		check(c.Sync == "always" || c.Sync == "default", "Sync must be always or default, got %q", c.Sync),
 		check(c.Deploys >= 0 && c.Deploys <= 10_000, "Deploys must be 0 to 10,000, got %d", c.Deploys),
 		check(c.Pause >= time.Millisecond && c.Pause <= time.Minute, "Pause must be 1 ms to 1 min, got %s", c.Pause),
 		check(c.Groups == 1 || c.Groups == workers, "Groups must be 1 or %d, got %d", workers, c.Groups),

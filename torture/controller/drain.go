@@ -52,6 +52,9 @@ func (r *run) drain(ctx context.Context) (bool, error) {
 // left counts what is in the source and the retry queue, in this order: what has
 // left the first may be in the second, and nothing goes the other way.
 func left(ctx context.Context, b broker.Broker) (int64, error) {
+	// A question that dies with the broker is never answered.
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
 	sum := int64(0)
 	queues := []string{worker.Source} // of all groups
 	for _, group := range groups {

@@ -66,7 +66,7 @@ func (r *run) judge(ctx context.Context, drained bool) error {
 func (r *run) history(publications map[checker.ID]checker.Publication, letters []checker.Letter, group int, drained bool) *checker.History {
 	h := &checker.History{
 		Publications: publications, Drained: drained,
-		Kills: r.report.Kills, ServerKills: r.report.ServerKills, InFlight: worker.InFlight, Inbox: r.config.Inbox,
+		Kills: r.report.Kills, ServerKills: r.report.ServerKills, PowerCuts: r.report.PowerCuts, InFlight: worker.InFlight, Inbox: r.config.Inbox,
 		MaxAttempts: scenario.Attempts, CrashThreshold: worker.CrashThreshold, OutageCategory: failure.Transient.String(), Fate: r.scenario.Fate,
 	}
 	for i := range letters {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/redrive-dev/redrive/redrivenats"
 	"github.com/redrive-dev/redrive/torture/checker"
+	"github.com/redrive-dev/redrive/torture/disk"
 	"github.com/redrive-dev/redrive/torture/scenario"
 	"github.com/redrive-dev/redrive/torture/worker"
 )
@@ -23,11 +24,18 @@ type Report struct {
 	Messages    int    `json:"messages"`
 	Kills       int    `json:"kills"`
 	ServerKills int    `json:"server_kills"`
+	PowerCuts   int    `json:"power_cuts"`
 	Deploys     int    `json:"deploys"`
 	Groups      int    `json:"groups"`
 	Inbox       bool   `json:"inbox"`
 	Seed        uint64 `json:"seed"`
 	Mutant      string `json:"mutant,omitempty"`
+	// Sync is the broker's setting of this name. CutFiles and CutBytes are what the
+	// power cuts took: files that were not synchronised as a whole, and the bytes
+	// written to them since.
+	Sync     string `json:"sync"`
+	CutFiles int    `json:"cut_files"`
+	CutBytes int64  `json:"cut_bytes"`
 	// Workers is the number of worker processes, and Deaths of those that ended
 	// without being killed or stopped.
 	Workers int `json:"workers"`
@@ -58,6 +66,8 @@ type run struct {
 	launcher *launcher
 	server   *server
 	relay    *relay // nil unless the broker is killed
+	disk     *disk.Disk
+	mounted  *disk.Mounted // nil unless the power is cut
 	broker   *redrivenats.Broker
 	crew     *crew
 	producer *producer
@@ -96,7 +106,7 @@ func Run(ctx context.Context, c Config) (Report, error) {
 		scenario: scenario.Scenario{Seed: c.Seed, Mix: c.Mix},
 		random:   rand.New(rand.NewPCG(c.Seed, 3)), //nolint:gosec // the times of kills, not a secret
 		report: Report{
-			Messages: c.Messages, Seed: c.Seed, Mutant: c.Mutant, Groups: c.Groups, Inbox: c.Inbox, At: time.Now().UTC(),
+			Messages: c.Messages, Seed: c.Seed, Mutant: c.Mutant, Groups: c.Groups, Inbox: c.Inbox, Sync: c.Sync, At: time.Now().UTC(),
 			Go: runtime.Version() + " " + runtime.GOOS + "/" + runtime.GOARCH,
 		},
 	}
@@ -128,7 +138,7 @@ func (r *run) make(ctx context.Context) error {
 	if r.producer, err = newProducer(r.scenario, r.broker, r.books()); err != nil {
 		return err
 	}
-	r.producer.persistent = r.config.ServerKills > 0
+	r.producer.persistent = r.relay != nil
 	if err := r.crew.hire(); err != nil {
 		return err
 	}
@@ -156,11 +166,16 @@ func (r *run) make(ctx context.Context) error {
 // open starts the broker and connects to it.
 func (r *run) open(ctx context.Context) error {
 	var err error
+	if r.config.PowerCuts > 0 {
+		if err := r.mount(disk.New()); err != nil {
+			return err
+		}
+	}
 	if r.server, err = r.startServer(ctx); err != nil {
 		return err
 	}
 	at := ""
-	if r.config.ServerKills > 0 {
+	if r.config.ServerKills+r.config.PowerCuts > 0 {
 		if r.relay, err = newRelay(ctx, r.dataDir()); err != nil {
 			return err
 		}
@@ -188,6 +203,9 @@ func (r *run) clean(ctx context.Context) error {
 	if r.server != nil {
 		// There is nothing left to be kept.
 		r.server.kill()
+	}
+	if r.mounted != nil {
+		errs = append(errs, r.mounted.Unmount())
 	}
 	r.launcher.close()
 	if r.config.Keep {

@@ -11,15 +11,16 @@ import (
 	"time"
 
 	"github.com/redrive-dev/redrive/redrivenats"
+	"github.com/redrive-dev/redrive/torture/disk"
 	"github.com/redrive-dev/redrive/torture/worker"
 )
 
-// serverConfig starts an embedded broker with its own defaults, which sync every
-// write before it is confirmed, and nothing that consumes.
+// serverConfig starts an embedded broker with its own defaults, but for what sync
+// says, and nothing that consumes.
 const serverConfig = `version: 1
 admin: {listen: "127.0.0.1:0"}
 brokers:
-  local: {type: embedded}
+  local: {type: embedded, sync: %s}
 `
 
 // BuildServer builds the redrive binary into a folder and returns its path. The
@@ -43,7 +44,7 @@ type server struct {
 // one.
 func (r *run) startServer(ctx context.Context) (*server, error) {
 	config := filepath.Join(r.dir, "redrive.yaml")
-	if err := os.WriteFile(config, []byte(serverConfig), 0o600); err != nil {
+	if err := os.WriteFile(config, fmt.Appendf(nil, serverConfig, r.config.Sync), 0o600); err != nil {
 		return nil, fmt.Errorf("configure the broker: %w", err)
 	}
 	s := &server{dataDir: r.dataDir()}
@@ -93,6 +94,41 @@ func (s *server) connectAt(ctx context.Context, at string) (*redrivenats.Broker,
 		return nil, err
 	}
 	return redrivenats.Connect(ctx, to)
+}
+
+// cutPower kills the broker, lets its disk forget what was not synchronised, and
+// starts the broker on what is left.
+func (r *run) cutPower(ctx context.Context) error {
+	r.server.kill()
+	after, lost := r.disk.Cut()
+	r.report.CutFiles += lost.Files
+	r.report.CutBytes += lost.Bytes
+	if err := r.mounted.Unmount(); err != nil {
+		return err
+	}
+	if err := r.mount(after); err != nil {
+		return err
+	}
+	s, err := r.startServer(ctx)
+	if err != nil {
+		return err
+	}
+	r.server = s
+	return nil
+}
+
+// mount puts a disk where the broker keeps its data.
+func (r *run) mount(d *disk.Disk) error {
+	if err := os.MkdirAll(r.dataDir(), 0o700); err != nil {
+		return fmt.Errorf("torture: %w", err)
+	}
+	m, err := disk.Mount(d, r.dataDir())
+	if err != nil {
+		r.mounted = nil
+		return err
+	}
+	r.disk, r.mounted = d, m
+	return nil
 }
 
 // restart kills the broker and starts it again.

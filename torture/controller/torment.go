@@ -41,11 +41,12 @@ type blow int
 const (
 	killWorker blow = iota
 	killServer
+	cutPower
 	deploy
 )
 
 // blows is how many there are to be.
-func (c *Config) blows() int { return c.Kills + c.ServerKills + c.Deploys }
+func (c *Config) blows() int { return c.Kills + c.ServerKills + c.PowerCuts + c.Deploys }
 
 // torment publishes and strikes until both are done.
 func (r *run) torment(ctx context.Context) error {
@@ -82,7 +83,7 @@ func (r *run) strikeAll(ctx context.Context, struck chan<- int) error {
 	if err := r.milestone(0); err != nil {
 		return err
 	}
-	left := map[blow]int{killWorker: r.config.Kills, killServer: r.config.ServerKills, deploy: r.config.Deploys}
+	left := map[blow]int{killWorker: r.config.Kills, killServer: r.config.ServerKills, cutPower: r.config.PowerCuts, deploy: r.config.Deploys}
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for n := 0; n < r.config.blows(); {
@@ -117,12 +118,16 @@ func (r *run) strikeAll(ctx context.Context, struck chan<- int) error {
 
 // draw takes one of the blows that are left, each with the same probability.
 func (r *run) draw(left map[blow]int) blow {
-	n := r.random.IntN(left[killWorker] + left[killServer] + left[deploy])
-	switch {
-	case n < left[killWorker]:
-		return killWorker
-	case n < left[killWorker]+left[killServer]:
-		return killServer
+	all := 0
+	for _, n := range left {
+		all += n
+	}
+	n := r.random.IntN(all)
+	for _, b := range []blow{killWorker, killServer, cutPower} {
+		if n < left[b] {
+			return b
+		}
+		n -= left[b]
 	}
 	return deploy
 }
@@ -138,6 +143,10 @@ func (r *run) strike(ctx context.Context, b blow) (hit bool, err error) {
 		hit = true
 		r.report.ServerKills++
 		err = r.restart(ctx)
+	case cutPower:
+		hit = true
+		r.report.PowerCuts++
+		err = r.cutPower(ctx)
 	case deploy:
 		if hit, err = r.crew.deployOne(ctx, r.random); hit {
 			r.report.Deploys++

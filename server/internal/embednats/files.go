@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 )
 
@@ -79,5 +80,19 @@ func writePrivate(path, content string) error {
 	if err != nil {
 		return errors.Join(err, os.Remove(f.Name()))
 	}
-	return nil
+	return syncNames(filepath.Dir(path))
+}
+
+// syncNames makes the names in a directory durable. A token whose name a power
+// failure takes away would be replaced, and clients that hold the old one could not
+// come back. Windows has no such call and needs none.
+func syncNames(dir string) error {
+	if runtime.GOOS == "windows" {
+		return nil
+	}
+	d, err := os.Open(dir) //nolint:gosec // The data directory is the operator's setting.
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
 }
