@@ -23,9 +23,11 @@ test-full: ## The same tests with large counts and the race detector (needs a C 
 	cd torture && REDRIVE_FULL=1 go test -race -timeout 60m ./...
 
 .PHONY: torture
-torture: ## Kill workers and the broker over 20,000 messages, with and without an inbox
+torture: ## Kill workers and the broker, and cut its power: nothing may be lost
 	cd torture && go run . -messages 20000 -kills 200
 	cd torture && go run . -messages 20000 -kills 200 -server-kills 20 -inbox
+	@echo "a power cut needs Linux and root:"
+	cd torture && go run . -messages 5000 -kills 20 -power-cuts 20 -inbox
 
 .PHONY: lint
 lint: ## go vet and golangci-lint (built once, into the user's cache)

@@ -211,10 +211,8 @@ func (w *Worker) key(f *flight) string {
 		return f.msg.IdempotencyKey
 	}
 	m, id := f.item.Delivery.Msg(), f.item.Delivery.Identity()
-	k, ok := "", false
-	if w.cfg.Test.Key == nil {
-		k, ok = idempotency.Key(w.cfg.IdempotencyHeader, m, id)
-	} else {
+	k, ok := idempotency.Key(w.cfg.IdempotencyHeader, m, id)
+	if w.cfg.Test.Key != nil {
 		k, ok = w.cfg.Test.Key(w.cfg.IdempotencyHeader, w.cfg.Group, m, id)
 	}
 	if !ok {

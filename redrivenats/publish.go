@@ -61,11 +61,7 @@ func (r *routes) of(ctx context.Context, queue string) ([]route, error) {
 	if ok && now.Sub(cached.at) < routeLife {
 		return cached.to, nil
 	}
-	// A question that dies with the server is never answered, and the caller's context
-	// may end much later.
-	ask, cancel := context.WithTimeout(ctx, r.b.config.PublishTimeout)
-	defer cancel()
-	to, err := r.b.findRoutes(ask, queue)
+	to, err := r.b.findRoutes(ctx, queue)
 	if err != nil {
 		return nil, err
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/redrive-dev/redrive/retry"
 	"github.com/redrive-dev/redrive/torture/checker"
 	"github.com/redrive-dev/redrive/torture/controller"
+	"github.com/redrive-dev/redrive/torture/disk"
 	"github.com/redrive-dev/redrive/torture/scenario"
 	"github.com/redrive-dev/redrive/torture/worker"
 )
@@ -128,6 +129,65 @@ func TestNoLossServerKill(t *testing.T) {
 	}
 	if r.ServerKills != serverKills || r.Kills != kills || r.Confirmed < messages || r.Redelivered < kills {
 		t.Errorf("the run was too easy")
+	}
+}
+
+// needDisk skips a test on a machine that has no disk whose power can be cut. Where
+// there could be one it has to be.
+func needDisk(t *testing.T) {
+	t.Helper()
+	if !disk.Available() {
+		t.Skip(disk.ErrUnsupported)
+	}
+	m, err := disk.Mount(disk.New(), t.TempDir())
+	if err == nil {
+		err = m.Unmount()
+	}
+	if err != nil {
+		if os.Getenv("REDRIVE_REQUIRE_SERVERS") == "1" {
+			t.Fatal(err)
+		}
+		t.Skip(err)
+	}
+}
+
+// The numbers of NO-LOSS-POWERCUT.
+func powerCuts() (messages, kills, cuts int) {
+	if os.Getenv("REDRIVE_FULL") == "1" {
+		return 20_000, 100, 100
+	}
+	return 1500, 10, 10
+}
+
+// A broker that synchronises before it confirms loses nothing with its power.
+func TestNoLossPowerCut(t *testing.T) {
+	needDisk(t)
+	messages, kills, cuts := powerCuts()
+	r := torture(t, controller.Config{
+		Messages: messages, Kills: kills, PowerCuts: cuts, Inbox: true, Seed: 1,
+		DrainTimeout: 3 * time.Minute, Timeout: 20 * time.Minute,
+	})
+	if !r.OK || r.Dup > 0 || r.Lost.Total() > 0 {
+		t.Errorf("verdict %q, broken laws: %v", r.Verdict, r.Broken())
+	}
+	if r.LastWords != "" || r.Deaths > 0 || r.Stopping != "" {
+		t.Errorf("%d workers ended by themselves; stopping: %s; workers: %s", r.Deaths, r.Stopping, r.LastWords)
+	}
+	if r.PowerCuts != cuts || r.CutFiles == 0 || r.Confirmed < messages {
+		t.Errorf("the run was too easy: %d cuts, %d files", r.PowerCuts, r.CutFiles)
+	}
+}
+
+// One that does so every two minutes loses what it confirmed: otherwise the test
+// before would prove nothing, and the documentation would be wrong.
+func TestPowerCutWithDefaultSyncLoses(t *testing.T) {
+	needDisk(t)
+	r := torture(t, controller.Config{
+		Messages: 500, Kills: 12, PowerCuts: 3, Inbox: true, Sync: "default", Seed: 1,
+		DrainTimeout: 10 * time.Second, Timeout: 2 * time.Minute,
+	})
+	if r.Lost.Total() == 0 {
+		t.Errorf("nothing was lost; verdict %q", r.Verdict)
 	}
 }
 

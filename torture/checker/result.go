@@ -147,13 +147,27 @@ func (r *Result) String() string {
 // of places, runs and findings add up; what was published stays.
 func (r *Result) Add(other *Result) {
 	for _, f := range []struct{ to, from *int }{
-		{&r.Effects, &other.Effects}, {&r.DeadLettered, &other.DeadLettered}, {&r.Quarantined, &other.Quarantined},
-		{&r.Expired, &other.Expired}, {&r.Pending, &other.Pending},
-		{&r.Lost.Prefix, &other.Lost.Prefix}, {&r.Lost.Middle, &other.Lost.Middle}, {&r.Lost.Postfix, &other.Lost.Postfix},
-		{&r.Forgotten, &other.Forgotten}, {&r.Dup, &other.Dup}, {&r.DupBound, &other.DupBound}, {&r.DupLetters, &other.DupLetters},
-		{&r.Unacknowledged, &other.Unacknowledged}, {&r.Blamed, &other.Blamed}, {&r.Interrupted, &other.Interrupted},
-		{&r.Runs, &other.Runs}, {&r.Unsettled, &other.Unsettled}, {&r.Redelivered, &other.Redelivered},
-		{&r.LeasesLost, &other.LeasesLost}, {&r.OutageRuns, &other.OutageRuns}, {&r.Alone, &other.Alone},
+		{&r.Effects, &other.Effects},
+		{&r.DeadLettered, &other.DeadLettered},
+		{&r.Quarantined, &other.Quarantined},
+		{&r.Expired, &other.Expired},
+		{&r.Pending, &other.Pending},
+		{&r.Lost.Prefix, &other.Lost.Prefix},
+		{&r.Lost.Middle, &other.Lost.Middle},
+		{&r.Lost.Postfix, &other.Lost.Postfix},
+		{&r.Forgotten, &other.Forgotten},
+		{&r.Dup, &other.Dup},
+		{&r.DupBound, &other.DupBound},
+		{&r.DupLetters, &other.DupLetters},
+		{&r.Unacknowledged, &other.Unacknowledged},
+		{&r.Blamed, &other.Blamed},
+		{&r.Interrupted, &other.Interrupted},
+		{&r.Runs, &other.Runs},
+		{&r.Unsettled, &other.Unsettled},
+		{&r.Redelivered, &other.Redelivered},
+		{&r.LeasesLost, &other.LeasesLost},
+		{&r.OutageRuns, &other.OutageRuns},
+		{&r.Alone, &other.Alone},
 	} {
 		*f.to += *f.from
 	}

@@ -211,7 +211,7 @@ func place(queue string) checker.Place {
 		return checker.DeadLettered
 	case broker.KindQuarantine:
 		return checker.Quarantined
-	case broker.KindSource, broker.KindRetry, broker.KindReplay:
+	case broker.KindSource, broker.KindRetry, broker.KindReplay, broker.KindOutcomes, broker.KindHeartbeats:
 	}
 	return checker.Pending
 }

@@ -64,7 +64,7 @@ func (r *relay) serve(client net.Conn) {
 	if err != nil {
 		return
 	}
-	server, err := (&net.Dialer{Timeout: time.Second}).Dial("tcp", at.Host) //nolint:noctx // it ends with the relay
+	server, err := (&net.Dialer{Timeout: time.Second}).Dial("tcp", at.Host)
 	if err != nil {
 		return
 	}

@@ -46,7 +46,7 @@ const (
 )
 
 // blows is how many there are to be.
-func (c *Config) blows() int { return c.Kills + c.ServerKills + c.PowerCuts + c.Deploys }
+func (c Config) blows() int { return c.Kills + c.ServerKills + c.PowerCuts + c.Deploys }
 
 // torment publishes and strikes until both are done.
 func (r *run) torment(ctx context.Context) error {

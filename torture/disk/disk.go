@@ -196,8 +196,8 @@ func (f *File) resize(size int64) {
 
 // soil notes that a range is not durable.
 func (f *File) soil(e extent) {
-	if n := len(f.dirty); n > 0 && f.dirty[n-1].to == e.from {
-		f.dirty[n-1].to = e.to
+	if n := len(f.dirty); n > 0 && f.dirty[n-1].from <= e.from && e.from <= f.dirty[n-1].to {
+		f.dirty[n-1].to = max(f.dirty[n-1].to, e.to)
 		return
 	}
 	f.dirty = append(f.dirty, e)

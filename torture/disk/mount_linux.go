@@ -161,7 +161,7 @@ func (n *node) Getattr(_ context.Context, _ fs.FileHandle, out *fuse.AttrOut) sy
 
 func (n *node) Setattr(_ context.Context, _ fs.FileHandle, in *fuse.SetAttrIn, out *fuse.AttrOut) syscall.Errno {
 	if size, ok := in.GetSize(); ok {
-		n.disk.Truncate(n.file, int64(size)) //nolint:gosec // the kernel checks it
+		n.disk.Truncate(n.file, int64(size))
 	}
 	if mode, ok := in.GetMode(); ok {
 		n.disk.mu.Lock()
@@ -206,7 +206,7 @@ func (n *node) Write(_ context.Context, open fs.FileHandle, data []byte, at int6
 	if h, ok := open.(*handle); ok && h.durable {
 		n.disk.Sync(n.file)
 	}
-	return uint32(len(data)), fs.OK //nolint:gosec // the kernel sends no more than it can count
+	return uint32(len(data)), fs.OK
 }
 
 func (n *node) Fsync(context.Context, fs.FileHandle, uint32) syscall.Errno {
