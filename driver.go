@@ -122,6 +122,9 @@ func (w *Worker) execute(now time.Time, own *engine.Item, actions []engine.Actio
 			}
 			settle := *a
 			w.spawn(func() { w.settleItem(now, &settle) })
+		case engine.Report:
+			report := *a
+			w.spawn(func() { w.reportOutcome(&report) })
 		case engine.StoreMark:
 			mark := *a
 			w.spawn(func() { w.mark(&mark) })

@@ -61,6 +61,14 @@ const (
 	EventReceiveFailed    EventKind = "receive_failed"
 	EventMarkFailed       EventKind = "mark_failed"
 	EventInboxUnreachable EventKind = "inbox_unreachable"
+	// EventOutcomeFailed: what became of a replayed message could not be reported to
+	// whoever replayed it; the message stays and the report is tried again. Err is
+	// set.
+	EventOutcomeFailed EventKind = "outcome_failed"
+	// EventOutcomeLost: the outcome of a replayed message could not be reported for
+	// as long as the message may be held, or until the stop. The message was not
+	// held up any longer, and the outcome of its replay is unknown. Err is set.
+	EventOutcomeLost EventKind = "outcome_lost"
 )
 
 var eventKinds = [...]EventKind{ //nolint:gochecknoglobals // a table, never written to
@@ -69,7 +77,7 @@ var eventKinds = [...]EventKind{ //nolint:gochecknoglobals // a table, never wri
 	engine.EventReleased: EventReleased, engine.EventSuspect: EventSuspect, engine.EventBreaker: EventBreaker,
 	engine.EventMoveFailed: EventMoveFailed, engine.EventLeaseLost: EventLeaseLost, engine.EventTimeout: EventTimeout,
 	engine.EventStuck: EventStuck, engine.EventReceiveFailed: EventReceiveFailed, engine.EventMarkFailed: EventMarkFailed,
-	engine.EventInboxDown: EventInboxUnreachable,
+	engine.EventInboxDown: EventInboxUnreachable, engine.EventOutcomeFailed: EventOutcomeFailed, engine.EventOutcomeLost: EventOutcomeLost,
 }
 
 // Event is something that a worker did. It is only valid during Observe.

@@ -103,6 +103,9 @@ func (w *Worker) outcome(it *engine.Item, v decision.Verdict, limit int) (broker
 	if v.Action == decision.Retry {
 		publish = idempotency.RetryPublishID(read, w.cfg.Group)
 	}
+	if e.Replays > 0 {
+		e.ReplayID = replayID(&e)
+	}
 	e.PublishID = publish
 	raw, _, err := envelope.Encode(e, limit)
 	if err != nil {

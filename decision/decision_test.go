@@ -242,6 +242,10 @@ func casesTransient() []rowCase {
 		{"and that for too long", decision.RowMoveGiveBack, decision.Release, func(in *decision.Input) {
 			in.Fact, in.Since = decision.MoveTooLarge, in.Now.Add(-in.HoldMax)
 		}, nil},
+		{"the outcome of a replay cannot be reported", decision.RowOutcomeFailed, decision.Stay, func(in *decision.Input) { in.Fact = decision.OutcomeFailed }, func(in *decision.Input, v decision.Verdict) bool { return v.At.After(in.Now) }},
+		{"and that for too long, so that the message goes on", decision.RowOutcomeLost, decision.Repeat, func(in *decision.Input) {
+			in.Fact, in.Since = decision.OutcomeFailed, in.Now.Add(-in.HoldMax)
+		}, nil},
 	}
 }
 

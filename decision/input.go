@@ -43,6 +43,9 @@ const (
 	// MoveTooLarge: the copy is too large for the broker after everything that may
 	// be cut was cut.
 	MoveTooLarge
+	// OutcomeFailed: what became of a replayed message could not be reported to
+	// whoever replayed it, or it is unknown whether it was.
+	OutcomeFailed
 	factEnd
 )
 
@@ -77,7 +80,8 @@ type Input struct {
 	// Until is the end of somebody else's claim for InboxBusy, and the recovery of
 	// the dependency for DependencyOpen.
 	Until time.Time
-	// Moves counts the failed tries of the pending move.
+	// Moves counts the failed tries of the pending move, or for OutcomeFailed those
+	// of the report.
 	Moves int
 	Now   time.Time
 	Rand  retry.Rand

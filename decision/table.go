@@ -49,6 +49,8 @@ const (
 	RowMoveGiveBack     Row = "move-give-back"
 	RowMoveTooLarge     Row = "move-too-large"
 	RowMoveFailed       Row = "move-failed"
+	RowOutcomeLost      Row = "outcome-lost"
+	RowOutcomeFailed    Row = "outcome-failed"
 )
 
 type row struct {
@@ -161,6 +163,10 @@ var table = []row{ //nolint:gochecknoglobals // the rules, never written to
 	}, always(Verdict{Action: Release})},
 	{RowMoveTooLarge, fact(MoveTooLarge), stay(Park)},
 	{RowMoveFailed, fact(MoveFailed), stay(Stay)},
+
+	// The outcome of a replay could not be reported.
+	{RowOutcomeLost, func(in *Input) bool { return in.Fact == OutcomeFailed && heldTooLong(in) }, always(Verdict{Action: Repeat})},
+	{RowOutcomeFailed, fact(OutcomeFailed), stay(Stay)},
 }
 
 func fact(f Fact) func(*Input) bool { return func(in *Input) bool { return in.Fact == f } }

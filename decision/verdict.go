@@ -30,10 +30,11 @@ const (
 	DeadLetter
 	// Quarantine moves the message to the quarantine of Verdict.Category.
 	Quarantine
-	// Repeat makes the move that was decided earlier and is noted on the message.
+	// Repeat makes the move that was decided earlier: the one that is noted on the
+	// message, or the one that waited for its outcome to be reported.
 	Repeat
 	// Stay keeps the message unsettled with a note of the pending move, and tries
-	// the move again at Verdict.At.
+	// the move, or the report of its outcome, again at Verdict.At.
 	Stay
 	// Park is Stay for a copy that the broker will never take as it is.
 	Park

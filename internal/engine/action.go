@@ -22,6 +22,8 @@ const (
 	Cancel
 	// Settle Item as Verdict says, and report Settled.
 	Settle
+	// Report the outcome of the replayed Item as Verdict says, and report Reported.
+	Report
 	// StoreMark stores Mark on Item, and reports Marked if Item waits for it.
 	StoreMark
 	// Extend the lease of Item by Duration, and report Extended if that failed.
@@ -54,6 +56,8 @@ const (
 	EventReceiveFailed
 	EventMarkFailed
 	EventInboxDown
+	EventOutcomeFailed
+	EventOutcomeLost
 )
 
 // Action is something for the driver to do. Which fields are set depends on

@@ -204,6 +204,10 @@ func (m *Machine) apply(it *Item, v decision.Verdict, out []Action) []Action {
 		e := it.history(m)
 		e.Category, e.Reason = v.Category, v.Reason
 	}
+	if it.Env.Replays > 0 && m.final(it) {
+		it.state = stateReporting
+		return append(out, Action{Kind: Report, Item: it, Verdict: v})
+	}
 	m.move(it)
 	return append(out, Action{Kind: Settle, Item: it, Verdict: v})
 }

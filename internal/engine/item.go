@@ -12,7 +12,7 @@ import (
 
 // Item is a delivery on its way through the machine. The driver fills in the
 // exported fields before Received; afterwards the machine owns Env until it
-// asks for a Settle, and the driver from then until Settled.
+// asks for a Report or Settle, and the driver from then until Settled.
 type Item struct {
 	Delivery broker.Delivery
 	// Deliveries and ExpiresAt are those of the delivery.
@@ -39,6 +39,7 @@ type Item struct {
 	decided    *decision.Verdict // nil for the usual one
 	trouble    *trouble          // nil while all goes well
 	moves      int
+	unreported int  // failed tries to report the outcome
 	noted      bool // the pending move is marked on the stored copy
 	prev, next *Item
 }
@@ -110,6 +111,8 @@ const (
 	stateMarking
 	stateRunning
 	stateAbandoned
+	stateReporting
+	stateUnreported
 	stateMoving
 	stateStaying
 	stateGone

@@ -11,6 +11,7 @@ import (
 
 	"github.com/redrive-dev/redrive/broker"
 	"github.com/redrive-dev/redrive/decision"
+	"github.com/redrive-dev/redrive/envelope"
 	"github.com/redrive-dev/redrive/failure"
 	"github.com/redrive-dev/redrive/internal/engine"
 )
@@ -43,6 +44,8 @@ type harness struct {
 	abandoned map[*engine.Item]bool
 	settling  map[*engine.Item]decision.Verdict
 	marking   map[*engine.Item]bool
+	reporting map[*engine.Item]bool
+	reported  map[*engine.Item]bool // confirmed, or given up on
 	alive     map[*engine.Item]bool
 	lost      map[*engine.Item]bool
 	alone     *engine.Item
@@ -65,7 +68,8 @@ func newHarness(t *rapid.T) *harness {
 	h := &harness{
 		t: t, m: m, cfg: cfg, now: time.Date(2026, 11, 22, 0, 0, 0, 0, time.UTC),
 		running: map[*engine.Item]bool{}, cancelled: map[*engine.Item]bool{}, abandoned: map[*engine.Item]bool{},
-		settling: map[*engine.Item]decision.Verdict{}, marking: map[*engine.Item]bool{}, alive: map[*engine.Item]bool{}, lost: map[*engine.Item]bool{},
+		settling: map[*engine.Item]decision.Verdict{}, marking: map[*engine.Item]bool{},
+		reporting: map[*engine.Item]bool{}, reported: map[*engine.Item]bool{}, alive: map[*engine.Item]bool{}, lost: map[*engine.Item]bool{},
 	}
 	h.do(m.Start(h.now, nil))
 	return h
@@ -90,6 +94,12 @@ func (h *harness) do(actions []engine.Action) {
 			h.cancelled[a.Item] = true
 		case engine.Settle:
 			h.settle(a)
+		case engine.Report:
+			h.inherit(a.Item)
+			if h.reporting[a.Item] || h.settlingHas(a.Item) || h.running[a.Item] || a.Item.Env.Replays == 0 || !final(a.Verdict) {
+				h.t.Fatalf("asked to report %+v of an item that runs, moves or was not replayed", a.Verdict)
+			}
+			h.reporting[a.Item] = true
 		case engine.StoreMark:
 			if a.Mark.StartedAlone > a.Item.Deliveries.Mark.StartedAlone {
 				if len(h.running) > 0 {
@@ -99,6 +109,9 @@ func (h *harness) do(actions []engine.Action) {
 			}
 			h.marking[a.Item] = true
 		case engine.Notify:
+			if a.Event == engine.EventOutcomeLost {
+				h.reported[a.Item] = true
+			}
 			if a.Event == engine.EventLeaseLost {
 				h.inherit(a.Item)
 				delete(h.alive, a.Item)
@@ -136,7 +149,14 @@ func (h *harness) settle(a *engine.Action) {
 	if a.Verdict.Action.Place() == 0 {
 		h.t.Fatalf("a settlement without a place: %+v", a.Verdict)
 	}
+	if it.Env.Replays > 0 && final(a.Verdict) && !h.reported[it] || h.reporting[it] {
+		h.t.Fatalf("a replayed message is settled with %+v before its outcome is confirmed", a.Verdict)
+	}
 	h.settling[it] = a.Verdict
+}
+
+func final(v decision.Verdict) bool {
+	return v.Action == decision.Settle || v.Action == decision.DeadLetter || v.Action == decision.Quarantine
 }
 
 // inherit books the heir of an item whose handler is stuck.
@@ -194,6 +214,9 @@ func (h *harness) actions() map[string]func(*rapid.T) {
 			for range rapid.IntRange(0, h.receiving).Draw(t, "n") {
 				h.n++
 				it := &engine.Item{Delivery: stored{fmt.Sprintf("%06d", h.n)}}
+				if rapid.Bool().Draw(t, "replayed") {
+					it.Env = &envelope.Envelope{Replays: 1}
+				}
 				it.Deliveries = broker.Deliveries{Kind: broker.CountExact, Earlier: rapid.SampledFrom([]int{0, 0, 0, 0, 1, 3}).Draw(t, "earlier")}
 				items = append(items, it)
 				h.alive[it] = true
@@ -225,6 +248,14 @@ func (h *harness) actions() map[string]func(*rapid.T) {
 				h.settled++
 			}
 			h.do(h.m.Settled(h.now, it, err, nil))
+		},
+		"reported": func(t *rapid.T) {
+			h.t = t
+			it := pick(t, "item", h.reporting)
+			delete(h.reporting, it)
+			err := rapid.SampledFrom([]error{nil, nil, broker.ErrUnknown}).Draw(t, "error")
+			h.reported[it] = err == nil
+			h.do(h.m.Reported(h.now, it, err, nil))
 		},
 		"marked": func(t *rapid.T) {
 			h.t = t
@@ -312,6 +343,11 @@ func (h *harness) drain() {
 			delete(h.running, it)
 			h.unalone(it)
 			h.do(h.m.Finished(h.now, it, &engine.Result{Fact: decision.Handled}, nil))
+		case len(h.reporting) > 0:
+			it := first(h.reporting)
+			delete(h.reporting, it)
+			h.reported[it] = true
+			h.do(h.m.Reported(h.now, it, nil, nil))
 		case len(h.settling) > 0:
 			it := first(h.settling)
 			delete(h.settling, it)

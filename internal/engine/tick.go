@@ -47,13 +47,15 @@ func (m *Machine) tickItem(now time.Time, it *Item, out []Action) []Action {
 				Action{Kind: Cancel, Item: it, Run: it.run, Err: ErrTimeout})
 		}
 		return m.abandon(now, it, out)
-	case it.state == stateStaying:
+	case it.state == stateStaying, it.state == stateUnreported:
 		if now.Before(it.due) {
 			m.wake(it.due)
 			return out
 		}
-		m.move(it)
-		return append(out, Action{Kind: Settle, Item: it, Verdict: it.verdict()})
+		if it.state == stateUnreported {
+			return m.reportAgain(it, out)
+		}
+		return m.settle(it, out)
 	}
 	return out
 }
@@ -135,6 +137,9 @@ func (m *Machine) Extended(now time.Time, it *Item, lost bool, out []Action) []A
 	case it.state == stateStaying:
 		m.unstay(it)
 		out = m.drop(it, out)
+	case it.state == stateUnreported:
+		m.leaveUnreported(it)
+		out = m.drop(it, out)
 	}
 	return m.settleDown(now, out)
 }
@@ -152,6 +157,9 @@ func (m *Machine) Stop(now time.Time, out []Action) []Action {
 		}
 	}
 	for it := m.all.head; it != nil; it = it.next {
+		if it.state == stateUnreported {
+			out = m.reportAgain(it, out)
+		}
 		if it.state == stateStaying {
 			it.keep(decision.Verdict{Action: decision.Release, Row: decision.RowMoveGiveBack})
 			m.unstay(it)

@@ -57,6 +57,10 @@ func eventText(kind redrive.EventKind) (slog.Level, string) {
 		return slog.LevelWarn, "the broker did not store a note, trying again"
 	case redrive.EventInboxUnreachable:
 		return slog.LevelError, "the inbox does not answer, messages are held"
+	case redrive.EventOutcomeFailed:
+		return slog.LevelWarn, "the outcome of a replay could not be reported, the message waits"
+	case redrive.EventOutcomeLost:
+		return slog.LevelError, "the outcome of a replay could not be reported, it is unknown"
 	case redrive.EventMoveFailed:
 		return slog.LevelError, "a copy could not be written, the message stays where it is"
 	case redrive.EventStuck:

@@ -83,6 +83,7 @@ func problemKinds() []redrive.EventKind {
 	return []redrive.EventKind{
 		redrive.EventSuspect, redrive.EventMoveFailed, redrive.EventLeaseLost, redrive.EventTimeout, redrive.EventStuck,
 		redrive.EventReceiveFailed, redrive.EventMarkFailed, redrive.EventInboxUnreachable,
+		redrive.EventOutcomeFailed, redrive.EventOutcomeLost,
 	}
 }
 
@@ -129,7 +130,8 @@ func (w *WorkerMetrics) Observe(e *redrive.Event) {
 	case redrive.EventQuarantined:
 		w.quarantined[ending{e.Category, e.Reason}]++
 	case redrive.EventSuspect, redrive.EventMoveFailed, redrive.EventLeaseLost, redrive.EventTimeout, redrive.EventStuck,
-		redrive.EventReceiveFailed, redrive.EventMarkFailed, redrive.EventInboxUnreachable:
+		redrive.EventReceiveFailed, redrive.EventMarkFailed, redrive.EventInboxUnreachable,
+		redrive.EventOutcomeFailed, redrive.EventOutcomeLost:
 		w.problems[e.Kind]++
 	case redrive.EventBreaker:
 		// The breaker's own snapshot says more.
