@@ -18,8 +18,8 @@ type Inspection struct {
 	// Problems are settings of existing streams and consumers for which Open
 	// refuses, because messages would be lost or stranded.
 	Problems []error
-	// Notes say what the settings of a stream of the user's mean for messages that
-	// nobody handled yet.
+	// Notes say what the version of the server, and the settings of a stream of the
+	// user's, mean for messages.
 	Notes []string
 }
 
@@ -32,6 +32,10 @@ func (b *Broker) Inspect(ctx context.Context, spec broker.Spec) (Inspection, err
 	if kind := broker.KindOf(spec.Source); kind != broker.KindSource || spec.Source == "" {
 		found.Problems = append(found.Problems, fmt.Errorf("%q is the name of a %s queue, which is not consumed directly: %w", spec.Source, kind, broker.ErrUnsupported))
 		return found, nil
+	}
+	if notes := b.delayNotes(); len(notes) > 0 {
+		// The first says why; the others are for whoever chooses a broker.
+		found.Notes = append(found.Notes, notes[0])
 	}
 	names := broker.NamesFor(spec.Source, spec.Group)
 	err := errors.Join(

@@ -148,7 +148,7 @@ func (e *examination) broker(ctx context.Context, name string) {
 		return
 	}
 	defer func() { _ = b.Close(context.WithoutCancel(ctx)) }() // It was only read from.
-	e.ok(label, "%s, nats-server %s, JetStream with schedules", kind, b.Server())
+	e.ok(label, "%s, nats-server %s with JetStream", kind, b.Server())
 	e.storage(ctx, label, name, b)
 	e.clock(ctx, label, b)
 	for _, s := range e.config.Subscriptions {
