@@ -61,7 +61,7 @@ type reader struct {
 
 // fixedPorts are those that guides name. The machine may use them, so that each
 // run gets others in their place.
-var fixedPorts = []string{"8080", "9090", "4222"} //nolint:gochecknoglobals // a list
+var fixedPorts = []string{"8080", "9090", "4222"}
 
 func newReader(t *testing.T, text string) *reader {
 	t.Helper()
@@ -247,7 +247,7 @@ func freePort(t *testing.T) string {
 func makeWritable(dir string) error {
 	return filepath.WalkDir(dir, func(name string, d fs.DirEntry, err error) error {
 		if err == nil && d.IsDir() {
-			return os.Chmod(name, 0o700) //nolint:gosec // a folder of this test
+			return os.Chmod(name, 0o700)
 		}
 		return err
 	})
@@ -270,7 +270,7 @@ func tools(t *testing.T) string {
 	out, err := cmd.CombinedOutput()
 	require.NoError(t, err, "build a nats-server: %s", out)
 	script := "#!/bin/sh\nexec " + strconv.Quote(server) + ` --addr 127.0.0.1 --port "$NATS_PORT" "$@"` + "\n"
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "nats-server"), []byte(script), 0o700)) //nolint:gosec // a program
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "nats-server"), []byte(script), 0o700))
 	return dir
 }
 
@@ -353,10 +353,13 @@ func TestGuidesAreCompared(t *testing.T) {
 		"```yaml\na: b\n```\n```sh\nls\n```\nIt says:\n```text\ny\n```\n```text\nz\n```\n<!-- stop -->\n<!-- run: exit 7 -->\n```sh\nbad\n```\n# Next\n```text\nw\n```\n")
 	require.NoError(t, err)
 	require.Equal(t, []step{
-		{line: 2, file: "x.py", body: "x\n"}, {line: 6, body: "up\n", until: "ready"},
-		{line: 12, body: "ls\n", want: "y\n", has: true}, {line: 22, stop: true}, {line: 24, body: "bad\n", exit: 7},
+		{line: 2, file: "x.py", body: "x\n"},
+		{line: 6, body: "up\n", until: "ready"},
+		{line: 12, body: "ls\n", want: "y\n", has: true},
+		{line: 22, stop: true},
+		{line: 24, body: "bad\n", exit: 7},
 	}, g.steps)
-	_, err = parseGuide("<!-- run: eventualy -->\n```sh\nls\n```\n")
+	_, err = parseGuide("<!-- run: now and then -->\n```sh\nls\n```\n")
 	require.ErrorContains(t, err, "not understood")
 	_, err = parseGuide("<!-- run: eventually -->\n```yaml\nls\n```\n")
 	require.ErrorContains(t, err, "not run")
