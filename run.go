@@ -152,8 +152,9 @@ func (w *Worker) result(ctx *handlerContext, err error) engine.Result {
 	if interruption(ctx.cause()) {
 		return engine.Result{Fact: decision.Interrupted}
 	}
-	res := engine.Result{Fact: decision.Failed, Failure: failure.Classify(err, w.cfg.Rules...)}
-	fl := &res.Failure
+	classified := failure.Classify(err, w.cfg.Rules...)
+	fl := &classified
+	res := engine.Result{Fact: decision.Failed, Failure: fl}
 	if errors.Is(ctx.cause(), engine.ErrTimeout) && !failure.Marked(err) && fl.Category == failure.Transient {
 		fl.Timeout, fl.Unclassified, fl.Downstream = true, false, true
 		fl.Type = "handler timeout"

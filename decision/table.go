@@ -55,9 +55,22 @@ const (
 
 type row struct {
 	name    Row
+	facts   facts
 	matches func(*Input) bool
 	verdict func(*Input) Verdict
 }
+
+// facts is a set of facts.
+type facts uint16
+
+func on(all ...Fact) (set facts) {
+	for _, f := range all {
+		set |= 1 << f
+	}
+	return set
+}
+
+func (set facts) has(f Fact) bool { return set>>f&1 != 0 }
 
 // Table lists the rows in the order in which they are read.
 func Table() []Row {
@@ -71,7 +84,7 @@ func Table() []Row {
 // Decide returns the verdict of the first row that matches. It has no effect.
 func Decide(in *Input) Verdict {
 	for i := range table {
-		if table[i].matches(in) {
+		if table[i].facts.has(in.Fact) && table[i].matches(in) {
 			v := table[i].verdict(in)
 			v.Row = table[i].name
 			return v
@@ -83,93 +96,91 @@ func Decide(in *Input) Verdict {
 }
 
 var table = []row{ //nolint:gochecknoglobals // the rules, never written to
-	{RowHandled, fact(Handled), always(Verdict{Action: Settle})},
+	{RowHandled, on(Handled), anyway, always(Verdict{Action: Settle})},
 
 	// Before the handler.
-	{RowPendingMove, func(in *Input) bool { return in.Fact == Delivered && in.Deliveries.Mark.Pending != nil }, always(Verdict{Action: Repeat})},
-	{RowGiveBack, func(in *Input) bool { return notAdmitted(in) && heldTooLong(in) }, always(Verdict{Action: Release})},
-	{RowHold, notAdmitted, always(Verdict{Action: Hold})},
-	{RowCrashLoop, func(in *Input) bool {
-		return in.Fact == Delivered && in.Marks && in.Policy.Poison.CrashLoop(in.Deliveries)
+	{RowPendingMove, on(Delivered), func(in *Input) bool { return in.Deliveries.Mark.Pending != nil }, always(Verdict{Action: Repeat})},
+	{RowGiveBack, on(Delivered), func(in *Input) bool { return notAdmitted(in) && heldTooLong(in) }, always(Verdict{Action: Release})},
+	{RowHold, on(Delivered), notAdmitted, always(Verdict{Action: Hold})},
+	{RowCrashLoop, on(Delivered), func(in *Input) bool {
+		return in.Marks && in.Policy.Poison.CrashLoop(in.Deliveries)
 	}, always(Verdict{Action: Quarantine, Category: failure.Crash, Reason: envelope.ReasonCrashLoop})},
-	{RowExpired, func(in *Input) bool { return in.Fact == Delivered && expired(in) }, expiredLetter},
-	{RowSuspect, func(in *Input) bool {
-		return in.Fact == Delivered && in.Marks && in.Policy.Poison.Suspect(in.Deliveries)
+	{RowExpired, on(Delivered), expired, expiredLetter},
+	{RowSuspect, on(Delivered), func(in *Input) bool {
+		return in.Marks && in.Policy.Poison.Suspect(in.Deliveries)
 	}, always(Verdict{Action: RunAlone})},
-	{RowRun, fact(Delivered), always(Verdict{Action: Run})},
+	{RowRun, on(Delivered), anyway, always(Verdict{Action: Run})},
 
 	// A newer worker knows what this message went through; this one would start it
 	// afresh.
-	{RowNewerEnvelope, fact(NewerEnvelope), always(Verdict{Action: Release, After: newerPause})},
+	{RowNewerEnvelope, on(NewerEnvelope), anyway, always(Verdict{Action: Release, After: newerPause})},
 
 	// The handler did not get to say anything about the message.
-	{RowInterrupted, fact(Interrupted), always(Verdict{Action: Release})},
-	{RowInboxDone, fact(InboxDone), always(Verdict{Action: Settle, Duplicate: true})},
-	{RowInboxConflict, fact(InboxConflict), always(Verdict{Action: DeadLetter, Category: failure.Business, Reason: envelope.ReasonKeyConflict})},
-	{RowInboxBusy, fact(InboxBusy), func(in *Input) Verdict {
+	{RowInterrupted, on(Interrupted), anyway, always(Verdict{Action: Release})},
+	{RowInboxDone, on(InboxDone), anyway, always(Verdict{Action: Settle, Duplicate: true})},
+	{RowInboxConflict, on(InboxConflict), anyway, always(Verdict{Action: DeadLetter, Category: failure.Business, Reason: envelope.ReasonKeyConflict})},
+	{RowInboxBusy, on(InboxBusy), anyway, func(in *Input) Verdict {
 		return Verdict{Action: Release, After: max(busyPause, in.Until.Sub(in.Now))}
 	}},
-	{RowInboxGiveBack, func(in *Input) bool { return in.Fact == InboxUnreachable && heldTooLong(in) }, always(Verdict{Action: Release})},
-	{RowInboxUnreachable, fact(InboxUnreachable), func(in *Input) Verdict {
+	{RowInboxGiveBack, on(InboxUnreachable), heldTooLong, always(Verdict{Action: Release})},
+	{RowInboxUnreachable, on(InboxUnreachable), anyway, func(in *Input) Verdict {
 		return Verdict{Action: Hold, At: in.Now.Add(backoff(in.Moves))}
 	}},
-	{RowDependencyTooOld, func(in *Input) bool { return in.Fact == DependencyOpen && in.tooOld() }, expiredLetter},
-	{RowDependencyOpen, fact(DependencyOpen), func(in *Input) Verdict {
+	{RowDependencyTooOld, on(DependencyOpen), (*Input).tooOld, expiredLetter},
+	{RowDependencyOpen, on(DependencyOpen), anyway, func(in *Input) Verdict {
 		return uncounted(in, in.Until, UncountedDependency)
 	}},
 
 	// The handler failed, and asked for something.
-	{RowThrottledTooOld, func(in *Input) bool { return in.Fact == Failed && in.Failure.Throttled && in.tooOld() }, expiredLetter},
-	{RowThrottled, func(in *Input) bool { return in.Fact == Failed && in.Failure.Throttled }, throttled},
-	{RowRequested, func(in *Input) bool { return in.Fact == Failed && in.Failure.Quarantine }, func(in *Input) Verdict {
+	{RowThrottledTooOld, on(Failed), func(in *Input) bool { return in.Failure.Throttled && in.tooOld() }, expiredLetter},
+	{RowThrottled, on(Failed), func(in *Input) bool { return in.Failure.Throttled }, throttled},
+	{RowRequested, on(Failed), func(in *Input) bool { return in.Failure.Quarantine }, func(in *Input) Verdict {
 		return Verdict{Action: Quarantine, Counted: true, Category: in.Failure.Category, Reason: envelope.ReasonRequested}
 	}},
 
 	// Bounds of messages that wait for proof that they are not at fault.
-	{RowLone, lone, counted(Verdict{Action: DeadLetter, Category: failure.Transient, Reason: envelope.ReasonAttempts})},
-	{RowTooOld, func(in *Input) bool {
+	{RowLone, on(Failed), lone, counted(Verdict{Action: DeadLetter, Category: failure.Transient, Reason: envelope.ReasonAttempts})},
+	{RowTooOld, on(Failed), func(in *Input) bool {
 		return in.transient() && in.tooOld() && (in.usedUp() || in.Breaker.Probe)
 	}, expiredLetter},
 
-	{RowProbeFailed, func(in *Input) bool { return in.Fact == Failed && in.Breaker.Probe && in.Failure.Downstream }, func(in *Input) Verdict {
+	{RowProbeFailed, on(Failed), func(in *Input) bool { return in.Breaker.Probe && in.Failure.Downstream }, func(in *Input) Verdict {
 		return uncounted(in, in.Breaker.Next, UncountedProbe)
 	}},
 
 	// The failure speaks for itself.
-	{RowRepeated, func(in *Input) bool {
-		return in.Fact == Failed && in.Failure.Category.Permanent() && in.History.Replays > 0 &&
+	{RowRepeated, on(Failed), func(in *Input) bool {
+		return in.Failure.Category.Permanent() && in.History.Replays > 0 &&
 			in.same() >= in.Policy.Poison.Threshold && in.same() > 1
 	}, func(in *Input) Verdict {
 		return Verdict{Action: Quarantine, Counted: true, Category: in.Failure.Category, Reason: envelope.ReasonRepeated}
 	}},
-	{RowPermanent, func(in *Input) bool { return in.category(failure.Schema) || in.category(failure.Business) }, permanent},
-	{RowIntegration, func(in *Input) bool { return in.category(failure.Integration) }, permanent},
-	{RowPanicRetry, func(in *Input) bool {
+	{RowPermanent, on(Failed), func(in *Input) bool { return in.category(failure.Schema) || in.category(failure.Business) }, permanent},
+	{RowIntegration, on(Failed), func(in *Input) bool { return in.category(failure.Integration) }, permanent},
+	{RowPanicRetry, on(Failed), func(in *Input) bool {
 		return in.category(failure.Crash) && in.attempt() < in.Policy.Retry.Attempts
 	}, retryLater},
-	{RowPanic, func(in *Input) bool { return in.category(failure.Crash) }, counted(Verdict{Action: Quarantine, Category: failure.Crash, Reason: envelope.ReasonPanic})},
+	{RowPanic, on(Failed), func(in *Input) bool { return in.category(failure.Crash) }, counted(Verdict{Action: Quarantine, Category: failure.Crash, Reason: envelope.ReasonPanic})},
 
 	// Transient, classified or not.
-	{RowRetry, func(in *Input) bool { return in.Fact == Failed && !in.usedUp() }, retryLater},
-	{RowUnclear, func(in *Input) bool { return in.usedUp() && in.unclear() }, unclear},
-	{RowPoison, func(in *Input) bool {
+	{RowRetry, on(Failed), func(in *Input) bool { return !in.usedUp() }, retryLater},
+	{RowUnclear, on(Failed), func(in *Input) bool { return in.usedUp() && in.unclear() }, unclear},
+	{RowPoison, on(Failed), func(in *Input) bool {
 		return in.usedUp() && in.Policy.Poison.Healthy(in.Peers.Window) && in.same() >= in.Policy.Poison.Threshold
 	}, counted(Verdict{Action: Quarantine, Category: failure.Transient, Reason: envelope.ReasonPoison})},
-	{RowAttempts, fact(Failed), counted(Verdict{Action: DeadLetter, Category: failure.Transient, Reason: envelope.ReasonAttempts})},
+	{RowAttempts, on(Failed), anyway, counted(Verdict{Action: DeadLetter, Category: failure.Transient, Reason: envelope.ReasonAttempts})},
 
 	// The copy could not be written.
-	{RowMoveGiveBack, func(in *Input) bool {
-		return (in.Fact == MoveFailed || in.Fact == MoveTooLarge) && heldTooLong(in)
-	}, always(Verdict{Action: Release})},
-	{RowMoveTooLarge, fact(MoveTooLarge), stay(Park)},
-	{RowMoveFailed, fact(MoveFailed), stay(Stay)},
+	{RowMoveGiveBack, on(MoveFailed, MoveTooLarge), heldTooLong, always(Verdict{Action: Release})},
+	{RowMoveTooLarge, on(MoveTooLarge), anyway, stay(Park)},
+	{RowMoveFailed, on(MoveFailed), anyway, stay(Stay)},
 
 	// The outcome of a replay could not be reported.
-	{RowOutcomeLost, func(in *Input) bool { return in.Fact == OutcomeFailed && heldTooLong(in) }, always(Verdict{Action: Repeat})},
-	{RowOutcomeFailed, fact(OutcomeFailed), stay(Stay)},
+	{RowOutcomeLost, on(OutcomeFailed), heldTooLong, always(Verdict{Action: Repeat})},
+	{RowOutcomeFailed, on(OutcomeFailed), anyway, stay(Stay)},
 }
 
-func fact(f Fact) func(*Input) bool { return func(in *Input) bool { return in.Fact == f } }
+func anyway(*Input) bool { return true }
 
 func always(v Verdict) func(*Input) Verdict { return func(*Input) Verdict { return v } }
 
@@ -178,7 +189,7 @@ func counted(v Verdict) func(*Input) Verdict {
 	return always(v)
 }
 
-func notAdmitted(in *Input) bool { return in.Fact == Delivered && !in.Breaker.Admits }
+func notAdmitted(in *Input) bool { return !in.Breaker.Admits }
 
 func heldTooLong(in *Input) bool { return in.Now.Sub(in.Since) >= in.HoldMax }
 

@@ -50,7 +50,8 @@ func BenchmarkFailedAttempt(b *testing.B) {
 		now = now.Add(time.Microsecond)
 		*it = Item{Delivery: d, Env: &m.fresh, state: stateRunning, since: now, started: now}
 		it.permit, _ = m.breaker.AllowClosed()
-		res := Result{Fact: decision.Failed, Failure: failure.Classify(down), Signature: "s1:0123456789abcdef", Key: "k"}
+		f := failure.Classify(down)
+		res := Result{Fact: decision.Failed, Failure: &f, Signature: "s1:0123456789abcdef", Key: "k"}
 		it.history(m).Key = res.Key
 		out = m.conclude(now, it, &res, out[:0])
 		if it.Env.Count != 1 || out[len(out)-1].Verdict.Action != decision.Retry {

@@ -77,9 +77,7 @@ func (m *Machine) conclude(now time.Time, it *Item, res *Result, out []Action) [
 		m.window.Add(now, true)
 	}
 	if res.Fact == decision.Failed || res.Fact == decision.DependencyOpen {
-		t := it.inTrouble()
-		t.failure = res.Failure
-		in.Failure, in.Signature = &t.failure, res.Signature
+		in.Failure, in.Signature = res.Failure, res.Signature
 	}
 	if res.Fact == decision.Failed {
 		in.Peers = m.peers(now, it)
@@ -90,8 +88,8 @@ func (m *Machine) conclude(now time.Time, it *Item, res *Result, out []Action) [
 		if in.Failure.Downstream {
 			m.noteFailure(now, key(it))
 		}
-		v = m.charge(now, v)
-		m.record(it, in, v)
+		m.charge(now, &v)
+		m.record(it, in, &v)
 		out = append(out, Action{Kind: Notify, Event: EventFailed, Item: it, Verdict: v, Failure: in.Failure, Duration: took})
 	} else if res.Fact == decision.Handled {
 		out = append(out, Action{Kind: Notify, Event: EventHandled, Item: it, Duration: took})
@@ -115,7 +113,7 @@ func (m *Machine) outcome(res *Result) breaker.Outcome {
 }
 
 // charge postpones a counted retry to the token that the budget gives.
-func (m *Machine) charge(now time.Time, v decision.Verdict) decision.Verdict {
+func (m *Machine) charge(now time.Time, v *decision.Verdict) {
 	if v.Action == decision.Retry && v.Budgeted {
 		// The budget never refuses; in a lasting overload its wait is bounded like
 		// every other.
@@ -125,7 +123,6 @@ func (m *Machine) charge(now time.Time, v decision.Verdict) decision.Verdict {
 			v.Delay = at.Sub(now)
 		}
 	}
-	return v
 }
 
 // peers is what the other messages did: all outcomes less those of this one
@@ -164,7 +161,7 @@ func key(it *Item) string {
 }
 
 // record writes the failed run into the history that travels with the message.
-func (m *Machine) record(it *Item, in *decision.Input, v decision.Verdict) {
+func (m *Machine) record(it *Item, in *decision.Input, v *decision.Verdict) {
 	e, f := it.history(m), in.Failure
 	a := envelope.Attempt{
 		At: in.Now, Category: f.Category, ErrorType: f.Type, Signature: in.Signature,

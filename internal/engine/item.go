@@ -62,7 +62,6 @@ func (it *Item) history(m *Machine) *envelope.Envelope {
 type trouble struct {
 	env     envelope.Envelope
 	first   [1]envelope.Attempt
-	failure failure.Failure
 	verdict decision.Verdict
 }
 
@@ -123,8 +122,9 @@ type Result struct {
 	// Fact is Handled, Failed, DependencyOpen, Interrupted or one of the inbox
 	// facts.
 	Fact decision.Fact
-	// Failure and Signature describe a failure.
-	Failure   failure.Failure
+	// Failure and Signature describe a failure. They are set for Failed and
+	// DependencyOpen, and the machine keeps Failure.
+	Failure   *failure.Failure
 	Signature string
 	// Until is the end of another claim, or the recovery of a dependency.
 	Until time.Time

@@ -299,10 +299,11 @@ func result(t *rapid.T) *engine.Result {
 	}).Draw(t, "fact")
 	res := &engine.Result{Fact: fact}
 	if fact == decision.Failed || fact == decision.DependencyOpen {
-		res.Failure = failure.Classify(rapid.SampledFrom([]error{
+		f := failure.Classify(rapid.SampledFrom([]error{
 			failure.AsTransient(errors.New("down")), failure.AsSchema(errors.New("odd")),
 			failure.Throttled(time.Second, errors.New("429")), failure.NewPanic("boom", nil),
 		}).Draw(t, "error"))
+		res.Failure = &f
 		res.Signature = "s1:x"
 	}
 	return res

@@ -84,7 +84,7 @@ func (m *Machine) abandon(now time.Time, it *Item, out []Action) []Action {
 		m.breaker.Report(now, heir.permit, breaker.Ignored)
 		return m.drop(heir, out)
 	}
-	res := Result{Fact: decision.Failed, Failure: failure.Failure{
+	res := Result{Fact: decision.Failed, Failure: &failure.Failure{
 		Category: failure.Transient, Err: ErrTimeout, Type: "handler timeout", Timeout: true, Downstream: true,
 		Message: "handler did not return within " + (m.cfg.Policy.HandlerTimeout + m.cfg.Policy.HandlerGrace).String(),
 	}}
