@@ -49,6 +49,13 @@ type Config struct {
 	// Name names this worker in histories and in the broker's tools. Default: host
 	// name and process id.
 	Name string
+	// Version names the release of the program in heartbeats. Default: the version of
+	// its main module, if it was built with one.
+	Version string
+	// Heartbeat is the time between two records that tell the server how this worker
+	// is doing; see package report. The server replays only to subscriptions with a
+	// worker. At most 30 s; negative turns heartbeats off. Default: 10 s.
+	Heartbeat time.Duration
 	// IdempotencyHeader names the producer's header that identifies an operation.
 	// Default: none, the key is made of the message's position.
 	IdempotencyHeader string
@@ -104,6 +111,7 @@ func (c Config) WithDefaults() Config {
 	def(&c.Lease, 30*time.Second)
 	def(&c.StopTimeout, 30*time.Second)
 	def(&c.SettleTimeout, 10*time.Second)
+	def(&c.Heartbeat, 10*time.Second)
 	def(&c.InboxLease, c.Policy.HandlerTimeout+c.Policy.HandlerGrace+30*time.Second)
 	if c.Name == "" {
 		host, err := os.Hostname()
@@ -111,6 +119,9 @@ func (c Config) WithDefaults() Config {
 			host = "unknown"
 		}
 		c.Name = fmt.Sprintf("%s-%d", host, os.Getpid())
+	}
+	if c.Version == "" {
+		c.Version = buildVersion()
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
@@ -137,6 +148,9 @@ func (c Config) Validate() error {
 	positive("Lease", int64(c.Lease))
 	positive("StopTimeout", int64(c.StopTimeout))
 	positive("SettleTimeout", int64(c.SettleTimeout))
+	if c.Heartbeat > maxHeartbeat {
+		errs = append(errs, fmt.Errorf("worker: Heartbeat %s must not be longer than %s", c.Heartbeat, maxHeartbeat))
+	}
 	if c.MaxInFlight < c.Concurrency {
 		errs = append(errs, fmt.Errorf("worker: MaxInFlight %d must not be less than Concurrency %d", c.MaxInFlight, c.Concurrency))
 	}
@@ -167,6 +181,9 @@ type Worker struct {
 	limit   atomic.Int64 // how many
 	paused  host.Gate    // opened when the machine's Paused may have changed
 	quiet   host.Gate    // opened when busy falls to zero
+	beats   host.Gate    // opened when the heartbeats end
+	beating host.Gate    // opened when they have ended
+	heart   heart
 	crew    crew
 	started atomic.Bool
 	running atomic.Bool
@@ -232,6 +249,7 @@ func newWorker(on host.Host, b broker.Broker, h Handler, c Config) (*Worker, err
 		names: broker.NamesFor(c.Source, c.Group),
 		scope: idempotency.Scope(c.Source, c.Group),
 		host:  on, kick: on.Gate(), asked: on.Gate(), paused: on.Gate(), quiet: on.Gate(),
+		beats: on.Gate(), beating: on.Gate(), heart: heart{policy: c.Policy.Digest()},
 	}
 	w.deps.init(*c.Dependency, c.Test.Seed)
 	return w, nil
@@ -260,12 +278,19 @@ func (w *Worker) Run(ctx context.Context) error {
 	w.host.Start(func() { defer pausing.Open(); w.pauseLoop() })
 	w.host.Start(func() { defer ticking.Open(); w.tickLoop() })
 
+	if w.cfg.Heartbeat > 0 {
+		w.heart.alive, w.heart.startedAt = newLifetime(base), w.host.Now()
+		defer w.heart.alive.cancel(context.Canceled)
+		w.host.Start(func() { defer w.beating.Open(); w.beatLoop() })
+	}
+
 	w.step(nil, w.machine.Start) //nolint:contextcheck // the worker has lifetimes of its own
 	w.host.Await(ctx)
 	err := w.stop(receiving, pausing) //nolint:contextcheck // likewise
 	w.ended.Store(true)
 	w.kick.Open()
 	ticking.Wait(time.Time{})
+	w.lastBeat(base, err == nil)
 	closeCtx, cancel := w.host.Timeout(base, w.cfg.SettleTimeout)
 	defer cancel()
 	if cerr := w.sub.Close(closeCtx); cerr != nil {

@@ -60,6 +60,7 @@ func (a *App) buildWorkers(parts []part) error {
 			Source: s.Source, Group: s.Group, Policy: parts[i].policy,
 			Concurrency: s.Concurrency, MaxInFlight: s.MaxInFlight,
 			Lease: time.Duration(s.Lease), StopTimeout: time.Duration(s.StopTimeout),
+			Heartbeat: time.Duration(s.Heartbeat), Version: a.opts.Version,
 			IdempotencyHeader: s.IdempotencyHeader,
 			Inbox:             a.inboxes.store(s),
 			Validator:         parts[i].validator,

@@ -32,6 +32,10 @@ type Policy struct {
 	// StopTimeout is how long running handlers may go on when the process is asked
 	// to stop, before they are cancelled. Default: 30s.
 	StopTimeout Duration `yaml:"stop_timeout" default:"30s" min:"1s" max:"1h"`
+	// Heartbeat is the time between two records in the queue redrive.heartbeats
+	// that tell how each worker is doing. Replays go only to subscriptions that
+	// have a worker. Default: 10s.
+	Heartbeat Duration `yaml:"heartbeat" default:"10s" min:"1s" max:"30s"`
 	// LoneHold is how long a message whose attempts are used up waits for another
 	// one to succeed while no other fails.
 	LoneHold Duration `yaml:"lone_hold" defaulttext:"15m, or retry.max_age where that is shorter" min:"1s" max:"30d"`
