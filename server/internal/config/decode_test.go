@@ -31,7 +31,7 @@ func TestEverySettingDecodes(t *testing.T) {
 		Breaker:        Breaker{Consecutive: -1, FailureRate: 0.25, Window: Duration(20 * time.Second), MinVolume: 30, Successes: 3, Probes: 2, Recovery: Duration(2 * time.Second), RecoveryMax: Duration(2 * time.Second)},
 		Poison:         Poison{CrashThreshold: 4, Suspicion: 3, Threshold: 4, Ratio: 0.8, MinVolume: 10, Window: Duration(2 * time.Minute)},
 		HoldMax:        Duration(5 * time.Minute),
-		HandlerTimeout: Duration(20 * time.Second), HandlerGrace: Duration(10 * time.Second), StopTimeout: Duration(15 * time.Second),
+		HandlerTimeout: Duration(20 * time.Second), HandlerGrace: Duration(10 * time.Second), StopTimeout: Duration(15 * time.Second), Heartbeat: Duration(20 * time.Second),
 		LoneHold: Duration(10 * time.Minute), Inbox: Inbox{Store: "memory"}, IdempotencyHeader: "X-Event-Id",
 	}
 	if diff := cmp.Diff(want, c.Defaults); diff != "" {
