@@ -311,7 +311,8 @@ func (b *Broker) store(ctx context.Context, m *nats.Msg) (broker.Receipt, error)
 	if err != nil {
 		return broker.Receipt{}, err
 	}
-	if ack.Duplicate {
+	// A retry that waits by acknowledgements and is not there any more was handled.
+	if ack.Duplicate && m.Header.Get(broker.HeaderDue) == "" {
 		if ack, err = b.settleDuplicate(ctx, m, ack); err != nil {
 			return broker.Receipt{}, err
 		}
@@ -369,5 +370,6 @@ func (d *delivery) letter(o broker.Dead) (*nats.Msg, error) {
 func (d *delivery) copy(own copyHeaders) *nats.Msg {
 	m := &d.decoded.message
 	own.key, own.expiresAt, own.time = m.Key, d.decoded.expiresAt, m.Time
+	own.veiled = d.lane.b.level < levelBatches
 	return &nats.Msg{Data: m.Body, Header: encodeHeaders(m.Headers, own)}
 }

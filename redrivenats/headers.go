@@ -53,6 +53,10 @@ type copyHeaders struct {
 	queue     string
 	// due is when a copy that waits without a schedule is due, zero for none.
 	due time.Time
+	// veiled says that the envelope must not name a header of the server's. Servers
+	// before 2.11 find a header by the first place where its name stands, in whatever
+	// value, and then see none: a dead letter would lose its protection from repeats.
+	veiled bool
 }
 
 // encodeHeaders makes the headers of a message to send: those of the producer,
@@ -78,6 +82,9 @@ func encodeHeaders(headers []broker.Header, own copyHeaders) nats.Header {
 	}
 	if own.envelope != nil {
 		out[broker.HeaderEnvelope] = []string{encodeValue(own.envelope)}
+		if own.veiled && bytes.Contains(own.envelope, []byte("Nats-")) {
+			out[broker.HeaderEnvelope] = []string{base64Mark + base64.StdEncoding.EncodeToString(own.envelope)}
+		}
 	}
 	if own.key != nil {
 		out[HeaderKey] = []string{encodeValue(own.key)}

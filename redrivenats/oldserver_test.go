@@ -11,6 +11,7 @@ import (
 	"github.com/redrive-dev/redrive/broker"
 	"github.com/redrive-dev/redrive/brokertest"
 	"github.com/redrive-dev/redrive/internal/natstest"
+	"github.com/redrive-dev/redrive/internal/workertest"
 )
 
 // oldServers are the newest of the lines before message schedules.
@@ -22,6 +23,10 @@ func TestConformanceOnOldServers(t *testing.T) {
 	for _, version := range oldServers {
 		t.Run(version, func(t *testing.T) {
 			brokertest.RunCases(t, newRig(t, natstest.Options{Version: version}).harness(), mostCases())
+		})
+		t.Run(version+" workers", func(t *testing.T) {
+			t.Parallel() // It has a server of its own.
+			brokertest.RunCases(t, newRig(t, natstest.Options{Version: version}).harness(), workertest.Cases())
 		})
 	}
 }

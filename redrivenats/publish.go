@@ -183,7 +183,7 @@ func (b *Broker) publishWindow(ctx context.Context, messages []broker.Outbound, 
 			if route.keyed {
 				route.subject = b.layout.heartbeatSubject(messages[i].Key)
 			}
-			m := outboundMessage(&messages[i], route)
+			m := b.outboundMessage(&messages[i], route)
 			request, err := b.sendChecked(m)
 			if err != nil {
 				tallies[i].errs = append(tallies[i].errs, err)
@@ -237,13 +237,14 @@ func (b *Broker) confirm(ctx context.Context, p pending, patience time.Duration)
 	return err
 }
 
-func outboundMessage(o *broker.Outbound, to route) *nats.Msg {
+func (b *Broker) outboundMessage(o *broker.Outbound, to route) *nats.Msg {
 	queue := ""
 	if to.letters {
 		queue = shortenedName(o.Queue)
 	}
 	m := &nats.Msg{Subject: to.subject, Data: o.Body, Header: encodeHeaders(o.Headers, copyHeaders{
 		envelope: o.Envelope, key: o.Key, expiresAt: formatExpiry(o.ExpiresAt), queue: queue,
+		veiled: b.level < levelBatches,
 	})}
 	if o.ID != "" {
 		m.Header[jetstream.MsgIDHeader] = []string{headerID(o.ID)}

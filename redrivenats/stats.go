@@ -11,12 +11,14 @@ import (
 	"github.com/redrive-dev/redrive/broker"
 )
 
-// Stats reads depth and age. The counts are exact at the time of reading.
+// Stats reads depth and age. The counts are exact at the time of reading, and may
+// be a moment old where streams have replicas; that a queue is empty is certain.
 func (b *Broker) Stats(ctx context.Context, queue string) (broker.Stats, error) {
 	if !b.nc.IsConnected() {
 		return broker.Stats{}, b.req.notConnected()
 	}
-	stats := broker.Stats{AsOf: time.Now(), Exact: true}
+	// With replicas a count may be that of one which is a moment behind.
+	stats := broker.Stats{AsOf: time.Now(), Exact: b.config.Replicas == 1}
 	var err error
 	switch broker.KindOf(queue) {
 	case broker.KindRetry, broker.KindReplay:
@@ -57,7 +59,9 @@ func (b *Broker) count(ctx context.Context, stream, subject string, oldest *time
 		return 0, errors.New("the oldest message has headers that cannot be read")
 	}
 	if len(read.messages) == 0 {
-		return 0, nil
+		// A replica may have answered that has not heard of the newest messages.
+		// That a queue is empty is for its leader to say.
+		return b.countPlainly(ctx, stream, subject, oldest)
 	}
 	if at := read.messages[0].time; oldest.IsZero() || at.Before(*oldest) {
 		*oldest = at

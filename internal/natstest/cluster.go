@@ -2,6 +2,7 @@ package natstest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -120,7 +121,7 @@ func (c *Cluster) leader(ctx context.Context, what string, ask func(context.Cont
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		info, err := ask(ctx)
+		info, err := try(ctx, ask)
 		if err == nil && info != nil {
 			for _, s := range c.Servers {
 				if s.name == info.Leader {
@@ -136,6 +137,13 @@ func (c *Cluster) leader(ctx context.Context, what string, ask func(context.Cont
 	}
 }
 
+// try asks once: a request to a leader that has just died is never answered.
+func try[T any](ctx context.Context, ask func(context.Context) (T, error)) (T, error) {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	return ask(ctx)
+}
+
 // AwaitCurrent waits until every replica of every stream has caught up.
 func (c *Cluster) AwaitCurrent(ctx context.Context, js jetstream.JetStream) {
 	c.tb.Helper()
@@ -144,32 +152,33 @@ func (c *Cluster) AwaitCurrent(ctx context.Context, js jetstream.JetStream) {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		behind := c.behind(ctx, js)
-		if behind == "" {
+		behind, err := try(ctx, func(ctx context.Context) (string, error) { return c.behind(ctx, js) })
+		if behind == "" && err == nil {
 			return
 		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			c.tb.Fatalf("the cluster is not whole again: %s", behind)
+			c.tb.Fatalf("the cluster is not whole again: %s, %v", behind, err)
 		}
 	}
 }
 
-func (c *Cluster) behind(ctx context.Context, js jetstream.JetStream) string {
+// behind names a stream that a member lacks something of.
+func (c *Cluster) behind(ctx context.Context, js jetstream.JetStream) (string, error) {
 	list := js.ListStreams(ctx)
 	for info := range list.Info() {
 		if info.Cluster == nil || info.Cluster.Leader == "" {
-			return "stream " + info.Config.Name + " has no leader"
+			return "stream " + info.Config.Name + " has no leader", nil
 		}
 		for _, peer := range info.Cluster.Replicas {
 			if !peer.Current || peer.Offline {
-				return fmt.Sprintf("stream %s on %s is not current", info.Config.Name, peer.Name)
+				return fmt.Sprintf("stream %s on %s is not current", info.Config.Name, peer.Name), nil
 			}
 		}
 	}
-	if err := list.Err(); err != nil && ctx.Err() == nil {
-		return err.Error()
+	if err := list.Err(); !errors.Is(err, jetstream.ErrEndOfData) {
+		return "", err
 	}
-	return ""
+	return "", nil
 }
