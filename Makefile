@@ -21,6 +21,7 @@ test: ## Test both modules
 test-full: ## The same tests with large counts and the race detector (needs a C compiler)
 	REDRIVE_FULL=1 go test -race -timeout 90m work
 	cd torture && REDRIVE_FULL=1 go test -race -timeout 60m ./...
+	cd e2e && REDRIVE_FULL=1 go test -race -timeout 60m ./...
 
 .PHONY: torture
 torture: ## Kill workers and the broker, and cut its power: nothing may be lost
@@ -28,6 +29,10 @@ torture: ## Kill workers and the broker, and cut its power: nothing may be lost
 	cd torture && go run . -messages 20000 -kills 200 -server-kills 20 -inbox
 	@echo "a power cut needs Linux and root:"
 	cd torture && go run . -messages 5000 -kills 20 -power-cuts 20 -inbox
+
+.PHONY: e2e
+e2e: ## Run adapter and worker over faulty networks, and before a large backlog
+	cd e2e && go test ./...
 
 .PHONY: lint
 lint: ## go vet and golangci-lint (built once, into the user's cache)

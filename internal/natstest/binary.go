@@ -142,12 +142,13 @@ func repositoryRoot() (string, error) {
 		return "", err
 	}
 	for {
-		if _, err := os.Stat(filepath.Join(dir, "go.work")); err == nil {
+		// A folder below may have a workspace of its own, and not the server.
+		if _, err := os.Stat(filepath.Join(dir, "server", "go.mod")); err == nil {
 			return dir, nil
 		}
 		parent := filepath.Dir(dir)
 		if parent == dir {
-			return "", errors.New("no go.work above the working directory")
+			return "", errors.New("no server/go.mod above the working directory")
 		}
 		dir = parent
 	}
