@@ -265,7 +265,7 @@ func (e *env) restart() {
 
 // patiently receives n deliveries across errors of a broker that is coming up,
 // and opens the subscription again if it has to.
-func (e *env) patiently(sub broker.Subscription, n int, within time.Duration) []broker.Delivery {
+func (e *env) patiently(sub broker.Subscription, n int, within time.Duration) []broker.Delivery { //nolint:unparam // how many is the first thing to say
 	e.Helper()
 	end := time.Now().Add(within)
 	var got []broker.Delivery
@@ -335,6 +335,7 @@ func restartWhilePublishing(e *env) {
 		defer pace.Stop()
 		for i := 0; ctx.Err() == nil; i++ {
 			body := fmt.Sprint("published ", i)
+			//nolint:contextcheck // a publication is not interrupted by the end of the publishing
 			errs := e.b.Publish(e.ctx, []broker.Outbound{{Queue: e.source, ID: e.pubID(body), Body: []byte(body)}})
 			if len(errs) != 1 {
 				e.Errorf("publish of one message returned %d results", len(errs))

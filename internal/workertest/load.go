@@ -105,7 +105,7 @@ func (e *bench) publisher() *ledger {
 		defer close(done)
 		for i := 0; pass(ctx, 3*time.Millisecond); i++ {
 			// The account books what is refused or unknown.
-			_ = l.account.Publish(e.ctx, e.b, e.outbound(fmt.Sprint("message ", i)))
+			_ = l.account.Publish(e.ctx, e.b, e.outbound(fmt.Sprint("message ", i))) //nolint:contextcheck // a publication is not interrupted by the end of the publishing
 		}
 	}()
 	l.stop = func() { cancel(); <-done }
