@@ -18,3 +18,5 @@
 //   - An error is "error: what is wrong", then "hint: what to do", and an exit code
 //     of the list in exit.go.
 package cli
+
+//go:generate go run ./clidoc -out ../../../docs/reference/commands.md
