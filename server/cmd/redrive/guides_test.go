@@ -364,3 +364,34 @@ func TestGuidesAreCompared(t *testing.T) {
 	_, err = parseGuide("<!-- run: eventually -->\n```yaml\nls\n```\n")
 	require.ErrorContains(t, err, "not run")
 }
+
+// Every whole program in the README and the guides compiles against this
+// checkout, and go vet has nothing to say about it.
+func TestProgramsInDocumentsCompile(t *testing.T) {
+	t.Parallel()
+	root, err := filepath.Abs(filepath.Join("..", "..", ".."))
+	require.NoError(t, err)
+	documents, err := filepath.Glob(filepath.Join(root, "docs", "guides", "*.md"))
+	require.NoError(t, err)
+	dir, programs := t.TempDir(), 0
+	for _, document := range append(documents, filepath.Join(root, "README.md")) {
+		text, err := os.ReadFile(document)
+		require.NoError(t, err)
+		for _, f := range fences(string(text)) {
+			if f.language != "go" || !strings.HasPrefix(f.body, "package main\n") {
+				continue
+			}
+			programs++
+			to := filepath.Join(dir, fmt.Sprintf("%s-%d", strings.TrimSuffix(filepath.Base(document), ".md"), f.line))
+			require.NoError(t, os.Mkdir(to, 0o700))
+			require.NoError(t, os.WriteFile(filepath.Join(to, "main.go"), []byte(f.body), 0o600))
+		}
+	}
+	require.GreaterOrEqual(t, programs, 4)
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "go.mod"), []byte("module documents\n\ngo 1.26.0\n"), 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "go.work"), fmt.Appendf(nil, "go 1.26.0\n\nuse (\n\t.\n\t%q\n)\n", root), 0o600))
+	cmd := exec.CommandContext(t.Context(), "go", "vet", "./...")
+	cmd.Dir, cmd.Env = dir, append(os.Environ(), "GOWORK="+filepath.Join(dir, "go.work"), "GOFLAGS=")
+	out, err := cmd.CombinedOutput()
+	require.NoError(t, err, "%s", out)
+}

@@ -113,8 +113,9 @@ type examination struct {
 	platform Platform
 	config   config.Config
 	report   func(Check)
-	// held says that a process has the data directory.
-	held bool
+	// held says that a process has the data directory, and unsure that this is not
+	// known.
+	held, unsure bool
 }
 
 func (e *examination) ok(name, format string, args ...any) {
@@ -136,6 +137,9 @@ func (e *examination) broker(ctx context.Context, name string) {
 	label, kind := "broker "+name, e.config.Brokers[name].Type
 	b, err := e.platform.Connect(ctx, e.config, name)
 	switch {
+	case err != nil && kind == config.BrokerEmbedded && e.unsure:
+		e.fail(label, "let this user read the data directory", "embedded, and whether it runs cannot be seen: %v", err)
+		return
 	case err != nil && kind == config.BrokerEmbedded && !e.held:
 		// Also if it was killed, and its address is still there.
 		e.ok(label, "embedded, not running: its queues were not looked at")

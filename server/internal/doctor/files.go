@@ -87,7 +87,7 @@ func (e *examination) permissions(dir string, info fs.FileInfo) {
 // lock tells who has the data directory.
 func (e *examination) lock(dir string) {
 	pid, held, err := e.platform.Holder(dir)
-	e.held = held
+	e.held, e.unsure = held, err != nil
 	switch {
 	case err != nil:
 		e.fail("lock", "let this user read the data directory", "%v", err)
