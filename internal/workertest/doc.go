@@ -7,4 +7,6 @@
 //	brokertest.RunCases(t, harness, workertest.Cases())
 //
 // Its cases are evidence for the same requirements, see brokertest.Requirements.
+//
+//go:generate go run ./conformancedoc -out ../../docs/conformance.md
 package workertest
