@@ -95,6 +95,9 @@ func (c *call) listQueues(cmd *cobra.Command, l *config.Loaded, name string) (ro
 	}
 	var errs []error
 	for _, q := range queues {
+		if q.Kind == broker.KindOutcomes || q.Kind == broker.KindHeartbeats {
+			continue // what workers report: there are no messages in them
+		}
 		row, err := c.queueRow(ctx, conn, name, q)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("broker %s: %w", name, err))
