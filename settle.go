@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/redrive-dev/redrive/broker"
@@ -82,6 +83,9 @@ func (w *Worker) outcome(it *engine.Item, v decision.Verdict, limit int) (broker
 	m := it.Delivery.Msg()
 	e := *it.Env
 	read := w.incarnation(f)
+	if e.Origin == "" {
+		e.Origin = idempotency.Origin(read, w.cfg.Group)
+	}
 	e.Key = w.key(f)
 	e.Source, e.Group = w.cfg.Source, w.cfg.Group
 	e.BodyDigest = w.digest(f)
@@ -99,12 +103,19 @@ func (w *Worker) outcome(it *engine.Item, v decision.Verdict, limit int) (broker
 	if f.foreign != nil {
 		e.Control = append(e.Control, broker.Header{Name: broker.HeaderEnvelope, Value: f.foreign})
 	}
-	publish := idempotency.DeadPublishID(read, w.cfg.Group)
-	if v.Action == decision.Retry {
-		publish = idempotency.RetryPublishID(read, w.cfg.Group)
-	}
 	if e.Replays > 0 {
 		e.ReplayID = replayID(&e)
+	}
+	publish := idempotency.RetryPublishID(read, w.cfg.Group)
+	if v.Action != decision.Retry {
+		// The copies that a crash made of one message may come here after different
+		// numbers of retries and with different verdicts. They are one letter.
+		replay := e.ReplayID
+		if replay == "" && e.Replays > 0 {
+			replay = strconv.Itoa(e.Replays) // by somebody who gave no id
+		}
+		publish = idempotency.DeadPublishID(e.Origin, w.cfg.Group, replay)
+		e.Incarnation = idempotency.LetterIncarnation(e.Origin, w.cfg.Group, replay)
 	}
 	e.PublishID = publish
 	raw, _, err := envelope.Encode(e, limit)

@@ -139,7 +139,9 @@ type Dead struct {
 	Queue string
 	// Envelope is the encoded envelope that replaces the one it came with.
 	Envelope []byte
-	// PublishID names this move and is the same when it is repeated.
+	// PublishID names the letter and is the same when the move is repeated, also with
+	// another verdict. Where the broker can, a letter that is there under this id,
+	// in whatever dead-letter queue or quarantine, is the one: no second is made.
 	PublishID string
 }
 

@@ -148,6 +148,8 @@ func (e *Envelope) textField(name string) *string {
 		return &e.Source
 	case "grp":
 		return &e.Group
+	case "org":
+		return &e.Origin
 	case "pos":
 		return &e.Position
 	case "bd":

@@ -21,7 +21,7 @@ const (
 	DefaultLimit = 8 << 10
 	// MinLimit is the smallest limit that Encode accepts, in bytes. After all
 	// trimming an envelope fits into it whenever its identities (id, key,
-	// incarnation, publish id, correlation id, source, group, position, body
+	// incarnation, origin, publish id, correlation id, source, group, position, body
 	// digest, replay id, reason, signature and claim check) take at most 400 bytes when
 	// encoded: whatever the rest holds, it needs no more than what is left.
 	MinLimit = 1 << 10
@@ -122,6 +122,7 @@ func appendEnvelope(b []byte, e *Envelope) []byte {
 	b = appendText(b, "id", e.ID)
 	b = appendText(b, "key", e.Key)
 	b = appendText(b, "inc", e.Incarnation)
+	b = appendText(b, "org", e.Origin)
 	b = appendText(b, "pub", e.PublishID)
 	b = appendText(b, "cor", e.CorrelationID)
 	b = appendText(b, "src", e.Source)

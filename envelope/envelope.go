@@ -19,6 +19,10 @@ type Envelope struct { //nolint:recvcheck // a value to everybody but its decode
 	// Incarnation names this one stored copy, so that reading it twice is one
 	// letter.
 	Incarnation string
+	// Origin names the stored message that the first copy was made of. All copies
+	// that follow from it carry it, also where a crash has made two of one, so that
+	// they become one letter. Empty in envelopes of earlier releases.
+	Origin string
 	// PublishID names the publication that made this copy.
 	PublishID string
 	// CorrelationID ties the message to the operation it belongs to.

@@ -45,6 +45,9 @@ func goldens() map[string]envelope.Envelope {
 	dead.Attempts[1].Replay = 2
 	dead.Trimmed = []string{"history"}
 
+	forked := retrying()
+	forked.Origin = "b7fzq2k5xw3cpm4ydnt6hvr2las5gjeo"
+
 	replayed := retrying()
 	replayed.Replays, replayed.ReplayID = 2, "rp:ltr-01jq3v:2"
 
@@ -68,7 +71,7 @@ func goldens() map[string]envelope.Envelope {
 		FirstFailure: time.UnixMilli(0).UTC(), LastFailure: time.UnixMilli(-1).UTC(),
 	}
 	return map[string]envelope.Envelope{
-		"empty": {}, "retrying": retrying(), "dead": dead, "panicked": panicked, "control": control, "awkward": awkward, "replayed": replayed,
+		"empty": {}, "retrying": retrying(), "dead": dead, "panicked": panicked, "control": control, "awkward": awkward, "replayed": replayed, "forked": forked,
 	}
 }
 

@@ -23,11 +23,14 @@ func ExampleKey() {
 }
 
 func ExampleDeadPublishID() {
-	fmt.Println(idempotency.DeadPublishID("prod/orders@1/17", "billing"))
+	origin := idempotency.Origin("prod/orders@1/17", "billing")
+	fmt.Println(idempotency.DeadPublishID(origin, "billing", ""))
+	fmt.Println(idempotency.DeadPublishID(origin, "billing", idempotency.ReplayPublishID("letter-9", 1)))
 	fmt.Println(idempotency.ReplayPublishID("letter-9", 2))
 	fmt.Println(idempotency.PublishID("import-7/1"))
 	// Output:
-	// dl:prod/orders@1/17:billing
+	// dl:be2hakdpm7dzvnynyzwpj5lgpyoo4u5k:billing
+	// dl:be2hakdpm7dzvnynyzwpj5lgpyoo4u5k:billing:rp%3Aletter-9%3A1
 	// rp:letter-9:2
 	// pub:import-7/1
 }

@@ -22,12 +22,31 @@ func RecordID(file string, record int) string {
 	return digest("redrive/record", file, strconv.Itoa(record))
 }
 
-// DeadPublishID returns the publish id of the dead-lettering of one stored
-// message by one consumer group, "dl:<incarnation>:<group>". The group keeps two
-// groups on one stream from swallowing each other's letters. Colons in the
-// group, percent signs and unprintable bytes are escaped.
-func DeadPublishID(incarnation, group string) string {
-	return "dl:" + escape(incarnation, "") + ":" + escape(group, ":")
+// Origin returns what all copies have in common that one consumer group makes of
+// the stored message with the incarnation read, however many there are and whatever
+// way each of them went: 32 characters of lower-case base32.
+func Origin(read, group string) string {
+	return digest("redrive/origin", read, group)
+}
+
+// DeadPublishID returns the publish id of the dead-lettering of a message by one
+// consumer group, "dl:<origin>:<group>", and "dl:<origin>:<group>:<replay>" after a
+// replay. A message that was forked by a crash, so that two copies of it go through
+// the retry queue, becomes one letter; one that is replayed and fails again becomes
+// another. The group keeps two groups on one stream from swallowing each other's
+// letters. Colons in the parts, percent signs and unprintable bytes are escaped.
+func DeadPublishID(origin, group, replay string) string {
+	id := "dl:" + escape(origin, ":") + ":" + escape(group, ":")
+	if replay != "" {
+		id += ":" + escape(replay, ":")
+	}
+	return id
+}
+
+// LetterIncarnation returns the incarnation of the letter that has the publish id of
+// [DeadPublishID] for the same arguments: 32 characters of lower-case base32.
+func LetterIncarnation(origin, group, replay string) string {
+	return digest("redrive/letter", origin, group, replay)
 }
 
 // PublishID returns the publish id of a first publication, "pub:<id>", from an

@@ -133,7 +133,10 @@ func TestKeyIsTheSameOnEveryDelivery(t *testing.T) {
 func TestPublishIdentitiesAreInjective(t *testing.T) {
 	part := rapid.OneOf(rapid.StringMatching(`[ab:/%2F53A]{0,6}`), rapid.String())
 	kinds := map[string]func(a, b string, n int) string{
-		"dead":        func(a, b string, _ int) string { return idempotency.DeadPublishID(a, b) },
+		"dead":        func(a, b string, _ int) string { return idempotency.DeadPublishID(a, b, "") },
+		"dead again":  func(a, b string, _ int) string { return idempotency.DeadPublishID("o", a, b) },
+		"letter":      func(a, b string, _ int) string { return idempotency.LetterIncarnation("o", a, b) },
+		"origin":      func(a, b string, _ int) string { return idempotency.Origin(a, b) },
 		"replay":      func(a, b string, n int) string { return idempotency.ReplayPublishID(a+b, n) },
 		"publish":     func(a, b string, _ int) string { return idempotency.PublishID(a + b) },
 		"incarnation": func(a, b string, _ int) string { return idempotency.CopyIncarnation(a, b) },
@@ -193,7 +196,9 @@ func TestNoCollisions(t *testing.T) {
 // separator left out, no two cuts may give the same identity.
 func TestSplitsStayApart(t *testing.T) {
 	kinds := map[string]func(a, b string) string{
-		"dead": idempotency.DeadPublishID, "incarnation": idempotency.CopyIncarnation, "scope": idempotency.Scope,
+		"dead":        func(a, b string) string { return idempotency.DeadPublishID(a, b, "") },
+		"dead again":  func(a, b string) string { return idempotency.DeadPublishID("o", a, b) },
+		"incarnation": idempotency.CopyIncarnation, "scope": idempotency.Scope,
 	}
 	rapid.Check(t, func(t *rapid.T) {
 		whole := rapid.StringMatching(`([ab]{0,2}(:|/|%3A|%2F|%)){2,4}[ab]{0,2}`).Draw(t, "whole")

@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/redrive-dev/redrive/broker"
+	"github.com/redrive-dev/redrive/failure"
 	"github.com/redrive-dev/redrive/internal/natstest"
 	"github.com/redrive-dev/redrive/redrivenats"
 )
@@ -191,6 +192,33 @@ func TestGroupsHaveTheirOwnRetries(t *testing.T) {
 		if _, ok := groups[name]; !ok {
 			t.Errorf("queue %s is not listed", name)
 		}
+	}
+}
+
+// Two copies of one message that end with different verdicts are one letter, where
+// the first verdict sent it. Another message is another letter, whatever its id.
+func TestALetterOfTwoVerdictsIsOne(t *testing.T) {
+	b := newBench(t, natstest.Options{})
+	s := b.subscribe(broker.Spec{Source: "orders"})
+	quarantine := broker.NamesFor("orders", "").Quarantine(failure.Crash)
+	for _, body := range []string{"one", "one", "another"} {
+		if err := b.b.Publish(t.Context(), []broker.Outbound{{Queue: "orders", Body: []byte(body)}})[0]; err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i, d := range receive(t, s, 3) {
+		queue := quarantine
+		if i == 0 {
+			queue = "orders.dlq"
+		}
+		settle(t, d, broker.Dead{Queue: queue, Envelope: []byte("{}"), PublishID: "dl:the same"})
+	}
+	dead, crashed := b.letters("orders.dlq"), b.letters(quarantine)
+	if len(dead) != 1 || string(dead[0].Message.Body) != "one" || len(crashed) != 1 || string(crashed[0].Message.Body) != "another" {
+		t.Errorf("letters %v, quarantined %v", dead, crashed)
+	}
+	if st, err := b.b.Stats(t.Context(), "orders"); err != nil || st.Depth() != 0 {
+		t.Errorf("source: %+v, %v, want it empty", st, err)
 	}
 }
 

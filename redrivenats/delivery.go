@@ -313,7 +313,7 @@ func (b *Broker) store(ctx context.Context, m *nats.Msg) (broker.Receipt, error)
 	}
 	// A retry that waits by acknowledgements and is not there any more was handled.
 	if ack.Duplicate && m.Header.Get(broker.HeaderDue) == "" {
-		if ack, err = b.settleDuplicate(ctx, m, ack); err != nil {
+		if ack, err = b.settleDuplicate(ctx, m, ack, true); err != nil {
 			return broker.Receipt{}, err
 		}
 	}

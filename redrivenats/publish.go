@@ -1,6 +1,7 @@
 package redrivenats
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -233,7 +234,7 @@ func (b *Broker) confirm(ctx context.Context, p pending, patience time.Duration)
 	if err != nil || !ack.Duplicate || !p.route.letters {
 		return err
 	}
-	_, err = b.settleDuplicate(ctx, p.message, ack)
+	_, err = b.settleDuplicate(ctx, p.message, ack, false)
 	return err
 }
 
@@ -297,9 +298,12 @@ const maxFreshIDs = 8
 // is there. A server remembers the id of a letter that was deleted, confirms a
 // new one and drops it. Then the letter is published again under an id that
 // follows from the one that was lost, so that a repeat finds the same.
-func (b *Broker) settleDuplicate(ctx context.Context, m *nats.Msg, ack pubAck) (pubAck, error) {
+//
+// With moved, a letter of the same body in another queue is this one: a verdict on
+// another copy of the message sent it there.
+func (b *Broker) settleDuplicate(ctx context.Context, m *nats.Msg, ack pubAck, moved bool) (pubAck, error) {
 	for range maxFreshIDs {
-		there, err := b.storedAs(ctx, m, ack)
+		there, err := b.storedAs(ctx, m, ack, moved)
 		if err != nil {
 			return ack, fmt.Errorf("look whether letter %d of stream %s is there: %w: %w", ack.Sequence, ack.Stream, broker.ErrUnknown, err)
 		}
@@ -319,7 +323,7 @@ func (b *Broker) settleDuplicate(ctx context.Context, m *nats.Msg, ack pubAck) (
 
 // storedAs asks the leader whether the message that a confirmation names is the
 // one that was sent.
-func (b *Broker) storedAs(ctx context.Context, m *nats.Msg, ack pubAck) (bool, error) {
+func (b *Broker) storedAs(ctx context.Context, m *nats.Msg, ack pubAck, moved bool) (bool, error) {
 	found, err := b.getMessage(ctx, ack.Stream, getRequest{Seq: ack.Sequence})
 	if errors.Is(err, broker.ErrGone) {
 		return false, nil
@@ -327,7 +331,8 @@ func (b *Broker) storedAs(ctx context.Context, m *nats.Msg, ack pubAck) (bool, e
 	if err != nil {
 		return false, err
 	}
-	return found.subject == m.Subject && slices.Contains(found.header[jetstream.MsgIDHeader], m.Header.Get(jetstream.MsgIDHeader)), nil
+	same := found.subject == m.Subject || moved && bytes.Equal(found.body, m.Data)
+	return same && slices.Contains(found.header[jetstream.MsgIDHeader], m.Header.Get(jetstream.MsgIDHeader)), nil
 }
 
 func cloneHeader(h nats.Header) nats.Header {

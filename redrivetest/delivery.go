@@ -133,12 +133,7 @@ func (d *delivery) move(to string, envelope []byte, id string, now, due time.Tim
 	if err != nil {
 		return broker.Receipt{}, fmt.Errorf("copy to %s: %w", to, err)
 	}
-	var seq uint64
-	if window := srv.cfg.caps.DedupeWindow; id != "" && window > 0 {
-		if known, dup := q.known(id, now, window); dup && q.live[known] != nil {
-			seq = known
-		}
-	}
+	seq := srv.there(q, id, now)
 	if seq == 0 {
 		seq = q.store(copied, now, due).seq
 		if id != "" {
@@ -147,6 +142,32 @@ func (d *delivery) move(to string, envelope []byte, id string, now, due time.Tim
 	}
 	d.slot.lane.queue.settle(d.slot)
 	return broker.Receipt{Copy: position(seq), Native: true}, nil
+}
+
+// there returns the position of a copy that was stored under the id and still is: in
+// the queue or, for a letter, in any other dead-letter queue or quarantine. 0 if
+// there is none.
+func (s *server) there(q *queue, id string, now time.Time) uint64 {
+	window := s.cfg.caps.DedupeWindow
+	if id == "" || window <= 0 {
+		return 0
+	}
+	if known, dup := q.known(id, now, window); dup && q.live[known] != nil {
+		return known
+	}
+	if !holdsLetters(q.kind) {
+		return 0
+	}
+	for _, other := range s.queues {
+		if known, dup := other.known(id, now, window); holdsLetters(other.kind) && dup && other.live[known] != nil {
+			return known
+		}
+	}
+	return 0
+}
+
+func holdsLetters(kind broker.QueueKind) bool {
+	return kind == broker.KindDeadLetter || kind == broker.KindQuarantine
 }
 
 func cloneMark(m broker.Mark) broker.Mark {

@@ -25,10 +25,9 @@
 // message therefore has a number of disturbances: runs that were started and not
 // settled, deliveries that the broker made again, leases that were lost. They
 // excuse as many further runs, effects or copies of this message, and nothing
-// else. Copies in a dead-letter queue are excused only for messages that have been
-// in the retry queue too: a repeated move from the source to a dead-letter queue
-// is recognised by its publish id. A message without a disturbance has exactly one effect or one letter. A
-// loss is never excused.
+// else. A second letter is never excused: whatever way the copies of a message went,
+// their letter has one publish id. A message without a disturbance has exactly one
+// effect or one letter. A loss is never excused.
 //
 // A broker that is killed may forget a settlement that it confirmed, since it keeps
 // them in memory for a moment. A message that comes back for this reason alone

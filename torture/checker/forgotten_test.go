@@ -116,3 +116,20 @@ func TestResultsOfGroupsAddUp(t *testing.T) {
 		t.Errorf("%s", &same)
 	}
 }
+
+// A message that comes back after it was settled brings the note along that it was
+// started alone, so that two deaths can look like three.
+func TestAForgottenSettlementBringsItsNoteBack(t *testing.T) {
+	for kills, broken := range map[int][]checker.Law{1: nil, 0: {checker.LawInnocent}} {
+		alone := checker.Record{Kind: checker.Alone}
+		h, id := one(kills, alone, started(checker.ID{Producer: 1}), retried(checker.ID{Producer: 1}, 1))
+		h.Kills, h.CrashThreshold = crashThreshold-1, crashThreshold
+		for range h.Kills {
+			h.Journals = append(h.Journals, []checker.Record{{ID: id, Kind: checker.Alone}, started(id)})
+		}
+		h.Letters = []checker.Letter{{ID: id, Readable: true, Digest: digest(id), Key: key(id), Place: checker.Quarantined, CrashLoop: true}}
+		if r := checker.Check(h); !slices.Equal(r.Broken(), broken) {
+			t.Errorf("%d kills of the broker: %s", kills, &r)
+		}
+	}
+}

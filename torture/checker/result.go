@@ -89,8 +89,8 @@ type Result struct {
 	// and lost leases allow.
 	Dup      int `json:"dup"`
 	DupBound int `json:"dup_bound"`
-	// DupLetters is the number of letters that are there again, with an excuse or
-	// without one.
+	// DupLetters is the number of letters that are there again. No kill excuses one;
+	// a publication that was tried again and stored twice does.
 	DupLetters int `json:"dup_letters"`
 	// Unacknowledged messages had an effect before a kill and are letters too. The
 	// rule against crash loops makes them, and Both counts all others.
