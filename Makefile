@@ -40,7 +40,15 @@ lint: ## go vet and golangci-lint (built once, into the user's cache)
 	tools/lint
 
 .PHONY: bench
-bench: ## Run the benchmarks of both modules
+bench: ## Measure redrive beside others and write docs/benchmarks.md (a quarter of an hour; leave the machine alone)
+	cd bench && go run . -o ../docs
+
+.PHONY: bench-quick
+bench-quick: ## See in about a minute that everything can still be measured
+	cd bench && go run . -quick >/dev/null
+
+.PHONY: microbench
+microbench: ## Run the Go benchmarks of both modules
 	go test -run '^$$' -bench . -benchmem work
 
 .PHONY: fuzz

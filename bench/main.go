@@ -8,7 +8,7 @@
 //	go run . -render -o ../docs      the page anew from the figures of the last run
 //
 // Progress goes to standard error. The exit code is 0 if everything could be
-// measured, whatever the figures are.
+// measured, whatever the figures are. What could not is on the page, too.
 package main
 
 import (
@@ -62,6 +62,7 @@ type options struct {
 	rounds        int
 	quick, render bool
 	list          bool
+	limit         time.Duration
 }
 
 func command(ctx context.Context, args []string, stdout, stderr io.Writer) int {
@@ -71,6 +72,7 @@ func command(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	flags.StringVar(&o.out, "o", "", "folder for benchmarks.md and benchmarks.json (default: the page goes to standard output)")
 	flags.StringVar(&o.only, "only", "", "experiments whose name begins with one of these, separated by commas")
 	flags.IntVar(&o.rounds, "rounds", 0, "rounds of each experiment (default: 9 in one process, 5 elsewhere, 1 with -quick)")
+	flags.DurationVar(&o.limit, "limit", 20*time.Minute, "time after which each experiment that is left has one round only, 0 for none")
 	flags.BoolVar(&o.quick, "quick", false, "few messages and one round: shows that it works, and measures nothing")
 	flags.BoolVar(&o.render, "render", false, "measure nothing, and make the page anew from benchmarks.json in the folder of -o")
 	flags.BoolVar(&o.list, "list", false, "list the experiments")
@@ -114,16 +116,21 @@ func execute(ctx context.Context, o options, args []string, stdout, stderr io.Wr
 		Taken: time.Now().UTC(), Quick: o.quick, Command: strings.TrimSpace("go run . " + strings.Join(args, " ")),
 		Machine: report.ThisMachine(os.TempDir()), Versions: report.Versions(), Commit: report.Commit(ctx),
 	}
-	r := runner{progress: stderr, start: time.Now()}
+	r := runner{progress: stderr, start: time.Now(), limit: o.limit}
+	var failed []error
 	for i, e := range chosen {
 		result, err := r.run(ctx, e, i+1, len(chosen))
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
 		if err != nil {
-			return err
+			r.say("    FAILED: %v", err)
+			failed = append(failed, err)
 		}
 		page.Experiments = append(page.Experiments, result)
 	}
 	page.Took = time.Since(r.start).Round(time.Second)
-	return write(page, o.out, stdout)
+	return errors.Join(append(failed, write(page, o.out, stdout))...)
 }
 
 // experiments lists all of them, with the rounds that were asked for.

@@ -3,11 +3,14 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/redrive-dev/redrive/bench/report"
 	"github.com/redrive-dev/redrive/bench/rounds"
 )
 
@@ -80,7 +83,8 @@ func TestAMissedTargetIsProfiled(t *testing.T) {
 	e := rounds.Experiment{
 		ID: "e", Rounds: 1, Subjects: []rounds.Subject{{Name: "busy", Measure: busy}},
 		Targets: []rounds.Target{
-			{Name: "first", Of: "busy", Metric: rounds.Nanoseconds, Limit: 1}, {Name: "second", Of: "busy", Metric: rounds.Nanoseconds, Limit: 2},
+			{Name: "first", Of: "busy", Metric: rounds.Nanoseconds, Limit: 1},
+			{Name: "second", Of: "busy", Metric: rounds.Nanoseconds, Limit: 2},
 			{Name: "met", Of: "busy", Metric: rounds.Nanoseconds, AtLeast: true, Limit: 1},
 		},
 	}
@@ -96,5 +100,35 @@ func TestAMissedTargetIsProfiled(t *testing.T) {
 	e.Remote = true
 	if result, err = r.run(t.Context(), e, 1, 1); err != nil || len(result.Profiles) != 0 {
 		t.Errorf("work of another process was profiled: %+v, %v", result.Profiles, err)
+	}
+}
+
+// TestWhatCannotBeMeasuredIsOnThePage runs an experiment that fails.
+func TestWhatCannotBeMeasuredIsOnThePage(t *testing.T) {
+	e := rounds.Experiment{ID: "e", Title: "Broken", Rounds: 1, Subjects: []rounds.Subject{{Name: "s", Measure: func(context.Context) (rounds.Sample, error) {
+		return nil, errors.New("no disk")
+	}}}}
+	var progress bytes.Buffer
+	r := runner{progress: &progress}
+	result, err := r.run(t.Context(), e, 1, 1)
+	if err == nil {
+		t.Fatal("it was measured")
+	}
+	if text := report.Render(report.Page{Experiments: []report.Result{result}}); !strings.Contains(text, "could not be measured:** round 1, s: no disk") {
+		t.Errorf("the page:\n%s", text)
+	}
+}
+
+// TestALateExperimentHasOneRound gives a run a limit that is over.
+func TestALateExperimentHasOneRound(t *testing.T) {
+	calls := 0
+	e := rounds.Experiment{ID: "e", Rounds: 5, Subjects: []rounds.Subject{{Name: "s", Measure: func(context.Context) (rounds.Sample, error) {
+		calls++
+		return rounds.Sample{rounds.Rate: 1}, nil
+	}}}}
+	var progress bytes.Buffer
+	r := runner{progress: &progress, start: time.Now().Add(-time.Hour), limit: time.Minute}
+	if result, err := r.run(t.Context(), e, 1, 1); err != nil || result.Rounds != 1 || calls != 1 {
+		t.Errorf("%d measurements, %d rounds on the page, %v; want 1", calls, result.Rounds, err)
 	}
 }

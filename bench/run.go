@@ -18,6 +18,8 @@ import (
 type runner struct {
 	progress io.Writer
 	start    time.Time
+	// limit is the time after which each further experiment has one round only.
+	limit time.Duration
 }
 
 func (r *runner) say(format string, args ...any) {
@@ -28,6 +30,9 @@ func (r *runner) say(format string, args ...any) {
 // run measures one experiment, and afterwards looks with a profile at every target
 // that was missed.
 func (r *runner) run(ctx context.Context, e rounds.Experiment, number, of int) (report.Result, error) {
+	if r.limit > 0 && time.Since(r.start) > r.limit {
+		e.Rounds = min(e.Rounds, 1)
+	}
 	r.say("%d of %d: %s (%s), %d rounds", number, of, e.Title, e.ID, e.Rounds)
 	outcome, err := rounds.Run(ctx, e.Rounds, e.Subjects, func(round int, subject string, s rounds.Sample, err error) {
 		if err != nil {
@@ -41,6 +46,7 @@ func (r *runner) run(ctx context.Context, e rounds.Experiment, number, of int) (
 		Against: e.Against, Metric: e.Metric, Targets: e.Targets, Outcome: outcome,
 	}
 	if err != nil {
+		result.Failed = err.Error()
 		return result, fmt.Errorf("%s: %w", e.ID, err)
 	}
 	for _, t := range e.Targets {

@@ -31,11 +31,11 @@ func newTimer(quick bool) timer {
 	return timer{measurement}
 }
 
-// loop measures a body that does its work n times. make is called for every
+// loop measures a body that does its work n times. fresh is called for every
 // measurement, outside of the time.
-func (t timer) loop(make func() (loop, error)) func(context.Context) (rounds.Sample, error) {
+func (t timer) loop(fresh func() (loop, error)) func(context.Context) (rounds.Sample, error) {
 	return func(context.Context) (rounds.Sample, error) {
-		body, err := make()
+		body, err := fresh()
 		if err != nil {
 			return nil, err
 		}

@@ -183,8 +183,8 @@ func (i *instance) connect(ctx context.Context, p *child.Process) (*redrivenats.
 }
 
 func (i *instance) dial(ctx context.Context) (*redrivenats.Broker, error) {
-	url, err1 := os.ReadFile(filepath.Join(i.dir, "data", "nats.url"))     //nolint:gosec // our own folder
-	token, err2 := os.ReadFile(filepath.Join(i.dir, "data", "nats.token")) //nolint:gosec // likewise
+	url, err1 := os.ReadFile(filepath.Join(i.dir, "data", "nats.url"))
+	token, err2 := os.ReadFile(filepath.Join(i.dir, "data", "nats.token"))
 	if err := errors.Join(err1, err2); err != nil {
 		return nil, err
 	}

@@ -53,6 +53,8 @@ type Result struct {
 	Metric  rounds.Metric   `json:"metric,omitempty"`
 	Targets []rounds.Target `json:"targets,omitempty"`
 	rounds.Outcome
+	// Failed says why not all of it could be measured, empty if it could.
+	Failed string `json:"failed,omitempty"`
 	// Profiles are those of the subjects that missed a target.
 	Profiles []Profile `json:"profiles,omitempty"`
 }

@@ -201,6 +201,10 @@ times 2) and CircuitBreaker, which never trips.
 
 func experiment(b *strings.Builder, e Result) {
 	fmt.Fprintf(b, "\n### %s\n\n%s %s.\n\n", e.Title, e.Method, plural(e.Rounds, "round"))
+	if e.Failed != "" {
+		fmt.Fprintf(b, "**It could not be measured:** %s\n", strings.ReplaceAll(e.Failed, "\n", " "))
+		return
+	}
 	var subjects []string
 	var metrics []rounds.Metric
 	for _, s := range e.Series {
@@ -241,7 +245,7 @@ func experiment(b *strings.Builder, e Result) {
 		b.WriteString("\n")
 	}
 	for _, r := range e.Repeated {
-		fmt.Fprintf(b, "\nTaken once more: %s\n", r)
+		fmt.Fprintf(b, "\nTaken once more: %s\n", strings.ReplaceAll(r, "\n", " "))
 	}
 }
 

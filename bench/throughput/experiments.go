@@ -2,6 +2,7 @@ package throughput
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/redrive-dev/redrive/bench/rounds"
@@ -134,7 +135,8 @@ func failing(n, percent int, z sizes, always bool) rounds.Experiment {
 
 func budgetNote(percent int) string {
 	if percent == 10 {
-		return " redrive's retry budget is 0.5 retries for each first attempt: with its default of 0.2 a tenth of all messages failing three times more would be slowed down on purpose."
+		return " redrive's retry budget is 0.5 retries for each first attempt, and holds 10,000: with its default of 0.2 and 100 a tenth of all messages failing three times more would be slowed down on purpose, " +
+			"and so would every burst of more than 100 retries, as the server delivers them."
 	}
 	return ""
 }
@@ -164,7 +166,7 @@ func latency(n, total int) rounds.Experiment {
 
 // thousands writes a number with commas.
 func thousands(n int) string {
-	s := fmt.Sprint(n)
+	s := strconv.Itoa(n)
 	var parts []string
 	for len(s) > 3 {
 		parts = append([]string{s[len(s)-3:]}, parts...)

@@ -15,9 +15,16 @@ func redriveWorker() contender {
 	return contender{name: redriveName, prepare: prepareRedrive, consume: consumeRedrive}
 }
 
+// The budget of retries where every tenth message fails.
+const (
+	budgetRatio = 0.5
+	budgetBurst = 10_000
+)
+
 // policy is the default one with the delays of all contenders, and two changes.
 // Every tenth message failing for good would use up the default budget of
-// retries, which is there to slow such a thing down. And with four runs for each
+// retries, which is there to slow such a thing down; and the server delivers
+// schedules in bursts of hundreds, which overdraw its default bucket of 100. With four runs for each
 // of these, one run in three fails, so that five failures in a row come by
 // chance: the rule that opens the breaker then is off, the rule about the rate of
 // failures is on.
@@ -29,7 +36,7 @@ func policy(l load) redrive.Policy {
 		Breaker: breaker.Config{Consecutive: -1},
 	}
 	if l.failing*20 > l.total {
-		p.Budget.Ratio = 0.5
+		p.Budget = retry.BudgetConfig{Ratio: budgetRatio, Burst: budgetBurst}
 	}
 	return p
 }

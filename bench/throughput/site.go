@@ -115,7 +115,7 @@ func (s *site) waiting(ctx context.Context) (waiting, letters uint64, err error)
 }
 
 // longest is the longest time that a measurement may take.
-const longest = 4 * time.Minute
+const longest = 2 * time.Minute
 
 // drain measures how fast a contender brings a load to its end: from the start of
 // the first handler until no message is left in the source or waits for a retry,
