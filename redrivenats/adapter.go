@@ -79,13 +79,19 @@ func newBroker(ctx context.Context, nc *nats.Conn, config Config) (*Broker, erro
 	if err := checkVersion(nc.ConnectedServerVersion()); err != nil {
 		return nil, err
 	}
-	js, err := jetstream.New(nc, jetstream.WithDefaultTimeout(config.PublishTimeout))
+	library, err := jetstream.New(nc, jetstream.WithDefaultTimeout(config.PublishTimeout))
 	if err != nil {
 		return nil, fmt.Errorf("redrivenats: %w", err)
 	}
+	req, err := newRequests(nc, config.PublishTimeout)
+	if err != nil {
+		return nil, fmt.Errorf("redrivenats: %w", err)
+	}
+	js := guarded{library, req}
 	account, err := js.AccountInfo(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("redrivenats: JetStream at %s: %w", redactURL(nc.ConnectedUrl()), err)
+		err = fmt.Errorf("redrivenats: JetStream at %s: %w", redactURL(nc.ConnectedUrl()), err)
+		return nil, errors.Join(err, req.close())
 	}
 	cluster := config.Cluster
 	if cluster == "" {
@@ -94,12 +100,8 @@ func newBroker(ctx context.Context, nc *nats.Conn, config Config) (*Broker, erro
 	if cluster == "" {
 		cluster = "nats"
 	}
-	req, err := newRequests(nc, config.PublishTimeout)
-	if err != nil {
-		return nil, fmt.Errorf("redrivenats: %w", err)
-	}
 	b := &Broker{
-		config: config, layout: layout{config.Prefix}, cluster: cluster, nc: nc, js: guarded{js, req}, req: req,
+		config: config, layout: layout{config.Prefix}, cluster: cluster, nc: nc, js: js, req: req,
 		level: account.API.Level, subscriptions: map[*subscription]struct{}{},
 	}
 	b.naks.Store(b.level < levelSchedules)

@@ -37,6 +37,8 @@ type rig struct {
 	t      *testing.T
 	server *natstest.Server
 	raw    *nats.Conn
+	// user is how clients present themselves; the server's token if nil.
+	user nats.Option
 
 	mu    sync.Mutex
 	conns map[broker.Broker]*nats.Conn
@@ -88,7 +90,11 @@ func (r *rig) openWith(t brokertest.T, edit func(*config), options ...nats.Optio
 	t.Helper()
 	var c config
 	edit(&c)
-	nc, err := nats.Connect(r.server.URL, append(options, nats.Token(r.server.Token), nats.ReconnectBufSize(-1),
+	user := r.user
+	if user == nil {
+		user = nats.Token(r.server.Token)
+	}
+	nc, err := nats.Connect(r.server.URL, append(options, user, nats.ReconnectBufSize(-1),
 		nats.MaxReconnects(-1), nats.ReconnectWait(20*time.Millisecond))...)
 	if err != nil {
 		t.Fatalf("connect: %v", err)

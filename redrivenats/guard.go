@@ -33,6 +33,9 @@ func (r *requests) guard(parent context.Context, patience time.Duration) (ctx co
 		r.mu.Unlock()
 		if err != nil && ctx.Err() != nil && parent.Err() == nil {
 			err = context.Cause(ctx)
+			if missing := r.denied(apiPrefix + "*"); missing != nil {
+				err = fmt.Errorf("%w: %w", err, missing)
+			}
 		}
 		lose(nil)
 		stop()

@@ -101,7 +101,7 @@ func TestN04MoreFailuresThanAckPending(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	at := time.Now().Add(3 * time.Second)
+	at := time.Now().Add(6 * time.Second) // Time enough to make all of them wait.
 	for i := range failing {
 		b.publish("orders", fmt.Sprint("failing ", i))
 		settle(t, receive(t, s, 1)[0], broker.Retry{At: at, Envelope: []byte("{}"), PublishID: fmt.Sprint("r", i)})
@@ -384,7 +384,7 @@ func (b *testbench) awaitLetter(queue string) broker.Letter {
 // TestN14RestartWithManySchedules: many retries that wait when the server is
 // killed all come, none early and none twice.
 func TestN14RestartWithManySchedules(t *testing.T) {
-	count, wait := 3000, 6*time.Second
+	count, wait := 3000, 10*time.Second
 	if os.Getenv("REDRIVE_FULL") == "1" {
 		count, wait = 20_000, 25*time.Second
 	}

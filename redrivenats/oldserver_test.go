@@ -71,10 +71,10 @@ func TestOldServerMoreRetriesThanSlots(t *testing.T) {
 		t.Fatal(err)
 	}
 	due := map[string]time.Time{}
+	at := time.Now().Add(8 * time.Second) // Time enough to make all of them wait.
 	for i := range failing {
 		b.publish("orders", fmt.Sprint("failing ", i))
 		d := receive(t, s, 1)[0]
-		at := time.Now().Add(2 * time.Second)
 		due[string(d.Msg().Body)] = at
 		settle(t, d, broker.Retry{At: at, Envelope: []byte("{}"), PublishID: d.Identity().String()})
 	}

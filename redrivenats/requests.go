@@ -83,9 +83,10 @@ func (r *requests) answer(m *nats.Msg) {
 
 // request is one that has been sent.
 type request struct {
-	r      *requests
-	key    string
-	answer chan *nats.Msg
+	r       *requests
+	key     string
+	subject string
+	answer  chan *nats.Msg
 }
 
 // send sends a message and does not wait. An error means that nothing was sent.
@@ -101,7 +102,7 @@ func (r *requests) send(m *nats.Msg) (*request, error) {
 		return nil, fmt.Errorf("nats connection: %w", broker.ErrClosed)
 	}
 	r.next++
-	q := &request{r: r, key: strconv.FormatUint(r.next, 36), answer: make(chan *nats.Msg, 1)}
+	q := &request{r: r, key: strconv.FormatUint(r.next, 36), subject: m.Subject, answer: make(chan *nats.Msg, 1)}
 	r.open[q.key] = q.answer
 	r.mu.Unlock()
 	m.Reply = r.prefix + q.key
@@ -147,19 +148,35 @@ func (q *request) wait(ctx context.Context, patience time.Duration) (*nats.Msg, 
 		return checkAnswer(m)
 	default:
 	}
-	timer := time.NewTimer(patience)
+	// The server tells a missing permission to nobody in particular, so that an
+	// answer which takes long is a reason to look.
+	first := min(patience, slowAnswer)
+	timer := time.NewTimer(first)
 	defer timer.Stop()
-	select {
-	case m := <-q.answer:
-		return checkAnswer(m)
-	case <-ctx.Done():
-		q.forget()
-		return nil, fmt.Errorf("no confirmation from nats: %w: %w", broker.ErrUnknown, context.Cause(ctx))
-	case <-timer.C:
-		q.forget()
-		return nil, fmt.Errorf("%w within %v: %w", errTimeout, q.r.timeout, broker.ErrUnknown)
+	for left := patience - first; ; left = 0 {
+		select {
+		case m := <-q.answer:
+			return checkAnswer(m)
+		case <-ctx.Done():
+			q.forget()
+			return nil, fmt.Errorf("no confirmation from nats: %w: %w", broker.ErrUnknown, context.Cause(ctx))
+		case <-timer.C:
+		}
+		if missing := q.r.denied(q.subject); missing != nil {
+			q.forget()
+			// An earlier refusal of the same subject looks the same.
+			return nil, fmt.Errorf("%w: %w", broker.ErrUnknown, missing)
+		}
+		if left <= 0 {
+			q.forget()
+			return nil, fmt.Errorf("%w within %v: %w", errTimeout, q.r.timeout, broker.ErrUnknown)
+		}
+		timer.Reset(left)
 	}
 }
+
+// slowAnswer is longer than an answer takes when nothing is wrong.
+const slowAnswer = 250 * time.Millisecond
 
 func checkAnswer(m *nats.Msg) (*nats.Msg, error) {
 	if m == nil {

@@ -87,6 +87,9 @@ func (b *Broker) Open(ctx context.Context, spec broker.Spec) (broker.Subscriptio
 		return nil, err
 	}
 	err = s.start(ctx, source, consumers)
+	if err == nil {
+		err = b.checkPermissions(ctx, s)
+	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open queue %q for group %q: %w", spec.Source, spec.Group, err), s.Close(ctx))
 	}
