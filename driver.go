@@ -25,6 +25,7 @@ type flight struct {
 	run      int
 	cause    error // of the newest cancel, which may come before its run has begun
 	causeRun int
+	held     *heldClaim     // under which the handler runs, nil without an inbox
 	outcome  broker.Outcome // of the move under way, kept so that a repeat is the same
 }
 
@@ -263,6 +264,9 @@ func (w *Worker) tickLoop() {
 }
 
 func (w *Worker) extend(it *engine.Item, d time.Duration) {
+	if h := w.claimToExtend(flightOf(it)); h != nil {
+		w.spawn(func() { w.extendClaim(h) })
+	}
 	ctx, cancel := w.host.Timeout(w.settle.ctx, w.cfg.SettleTimeout)
 	defer cancel()
 	err := it.Delivery.Extend(ctx, d)

@@ -68,7 +68,10 @@ func (w *Worker) attempt(ctx *handlerContext, f *flight) engine.Result {
 		return engine.Result{Fact: decision.InboxBusy, Until: res.BusyUntil}
 	case idempotency.Claimed:
 	}
+	held := w.holdClaim(f, ctx, res.Claim)
+	defer f.letGo(held) // also if the handler ends its goroutine
 	herr := w.handle(idempotency.WithClaim(ctx, res.Claim), m)
+	f.letGo(held)
 	if herr == nil {
 		return w.complete(res.Claim)
 	}
@@ -141,7 +144,7 @@ func (w *Worker) validate(ctx context.Context, m *Message) (err error) {
 // interruption reports that the worker cancelled a handler for a reason that says
 // nothing about the message.
 func interruption(cause error) bool {
-	return errors.Is(cause, engine.ErrShutdown) || errors.Is(cause, broker.ErrLeaseLost)
+	return errors.Is(cause, engine.ErrShutdown) || errors.Is(cause, broker.ErrLeaseLost) || errors.Is(cause, idempotency.ErrFenced)
 }
 
 // result says what an error of the handler means.

@@ -62,8 +62,12 @@ type Config struct {
 	// Inbox remembers what was handled, so that a message that comes twice takes
 	// effect once. Default: none.
 	Inbox idempotency.Store
-	// InboxLease is how long a claim in the inbox stands. It must be longer than the
-	// handler may run. Default: HandlerTimeout + HandlerGrace + 30 s.
+	// InboxLease is how long a claim in the inbox stands: when the process dies, its
+	// messages wait for so long. An inbox that is an idempotency.Extender extends
+	// the claim while the handler runs, and InboxLease must not be shorter than
+	// Lease; with any other it must be longer than the handler may run. Default:
+	// HandlerTimeout + HandlerGrace + 30 s; if that is longer than 90 s and than
+	// Lease, and the inbox extends, the longer one of these.
 	InboxLease time.Duration
 	// Validator checks messages before the handler. Default: none.
 	Validator Validator
@@ -112,7 +116,11 @@ func (c Config) WithDefaults() Config {
 	def(&c.StopTimeout, 30*time.Second)
 	def(&c.SettleTimeout, 10*time.Second)
 	def(&c.Heartbeat, 10*time.Second)
-	def(&c.InboxLease, c.Policy.HandlerTimeout+c.Policy.HandlerGrace+30*time.Second)
+	inboxLease := c.Policy.HandlerTimeout + c.Policy.HandlerGrace + 30*time.Second
+	if c.extendsClaims() {
+		inboxLease = max(c.Lease, min(inboxLease, 90*time.Second))
+	}
+	def(&c.InboxLease, inboxLease)
 	if c.Name == "" {
 		host, err := os.Hostname()
 		if err != nil {
@@ -154,10 +162,18 @@ func (c Config) Validate() error {
 	if c.MaxInFlight < c.Concurrency {
 		errs = append(errs, fmt.Errorf("worker: MaxInFlight %d must not be less than Concurrency %d", c.MaxInFlight, c.Concurrency))
 	}
-	if least := c.Policy.HandlerTimeout + c.Policy.HandlerGrace; c.Inbox != nil && c.InboxLease < least {
+	if least := c.Policy.HandlerTimeout + c.Policy.HandlerGrace; c.extendsClaims() && c.InboxLease < c.Lease {
+		errs = append(errs, fmt.Errorf("worker: InboxLease %s must not be shorter than Lease, %s", c.InboxLease, c.Lease))
+	} else if c.Inbox != nil && !c.extendsClaims() && c.InboxLease < least {
 		errs = append(errs, fmt.Errorf("worker: InboxLease %s must not be shorter than HandlerTimeout + HandlerGrace, %s", c.InboxLease, least))
 	}
 	return errors.Join(errs...)
+}
+
+// extendsClaims reports whether the inbox extends claims while handlers run.
+func (c Config) extendsClaims() bool {
+	_, ok := c.Inbox.(idempotency.Extender)
+	return ok
 }
 
 // Worker consumes one subscription. Make it with NewWorker, then call Run once.
