@@ -224,7 +224,7 @@ func (r *rig) link(t brokertest.T) (broker.Broker, brokertest.Link) {
 			w.proxy.Stop()
 		}
 	})
-	return connect(t, "nats://"+proxy.Listen, r.server.Token, time.Second), w
+	return connect(t, "nats://"+proxy.Listen, r.server.Token, 2*time.Second), w
 }
 
 // TestFaultyNetworks runs every case about lost connections, of adapter and of

@@ -115,13 +115,13 @@ func (c *linkConn) Read(p []byte) (int, error) {
 	}
 }
 
-// openLinked opens a client whose connection can be damaged and who waits only a
-// second for the server.
+// openLinked opens a client whose connection can be damaged and who waits only
+// two seconds for the server.
 func (r *rig) openLinked(t brokertest.T) (broker.Broker, brokertest.Link) {
 	t.Helper()
 	l := &link{conns: map[*linkConn]struct{}{}}
 	// The library would print each error of the connections that are cut on purpose.
 	silent := nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {})
-	b := r.openWith(t, func(c *config) { c.PublishTimeout = time.Second }, nats.SetCustomDialer(l), silent)
+	b := r.openWith(t, func(c *config) { c.PublishTimeout = 2 * time.Second }, nats.SetCustomDialer(l), silent)
 	return b, l
 }

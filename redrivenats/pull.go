@@ -264,6 +264,9 @@ type lane struct {
 	// notes are read even if the server calls the delivery the first: a server that
 	// crashed may have forgotten the earlier ones. The puller's lock guards it.
 	marked map[uint64]bool
+	// reconnects is the connection's count when they were read. Receive alone uses
+	// it.
+	reconnects uint64
 }
 
 // reload reads which messages have a note.

@@ -312,10 +312,14 @@ func (s *subscription) reconnected(ctx context.Context) error {
 		return nil
 	}
 	for _, l := range s.lanes {
+		if l.reconnects == reconnects {
+			continue // Done by an earlier Receive, which had no time for the rest.
+		}
 		l.drop()
 		if err := l.reload(ctx); err != nil {
 			return fmt.Errorf("receive from stream %s: %w", l.stream, err)
 		}
+		l.reconnects = reconnects
 	}
 	s.reconnects = reconnects
 	return nil

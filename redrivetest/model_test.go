@@ -18,6 +18,7 @@ import (
 // where a message is for the model. One subscription, so one place at a time.
 type place struct {
 	queue   string
+	since   time.Time // stored
 	due     time.Time // no earlier
 	until   time.Time // the lease, if out
 	earlier int
@@ -65,7 +66,7 @@ func (w *world) publish(t *rapid.T) {
 			t.Fatal(err)
 		}
 	}
-	w.all[body] = &place{queue: "q"}
+	w.all[body] = &place{queue: "q", since: w.now}
 }
 
 // free returns the bodies that can be received now.
@@ -149,11 +150,11 @@ func (w *world) settle(t *rapid.T) {
 		if !o.Mark.IsZero() {
 			mark = o.Mark
 		}
-		*p = place{queue: p.queue, due: w.now.Add(delay), earlier: p.earlier, mark: mark}
+		*p = place{queue: p.queue, since: p.since, due: w.now.Add(delay), earlier: p.earlier, mark: mark}
 	case broker.Retry:
-		*p = place{queue: "q.retry", due: o.At}
+		*p = place{queue: "q.retry", since: w.now, due: o.At}
 	case broker.Dead:
-		*p = place{queue: "q.dlq"}
+		*p = place{queue: "q.dlq", since: w.now}
 	}
 }
 
@@ -221,7 +222,7 @@ func (w *world) close(t *rapid.T) {
 	w.open(t)
 }
 
-// check compares depths and dead letters.
+// check compares depth and age of every queue with a count.
 func (w *world) check(t *rapid.T) {
 	want := map[string]broker.Stats{"q": {}, "q.retry": {}, "q.dlq": {}}
 	for _, p := range w.all {
@@ -237,6 +238,9 @@ func (w *world) check(t *rapid.T) {
 		default:
 			st.Ready++
 		}
+		if st.Oldest.IsZero() || p.since.Before(st.Oldest) {
+			st.Oldest = p.since
+		}
 		want[p.queue] = st
 	}
 	for queue, w2 := range want {
@@ -244,7 +248,7 @@ func (w *world) check(t *rapid.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got.Ready != w2.Ready || got.InFlight != w2.InFlight || got.Delayed != w2.Delayed {
+		if got.Ready != w2.Ready || got.InFlight != w2.InFlight || got.Delayed != w2.Delayed || !got.Oldest.Equal(w2.Oldest) {
 			t.Fatalf("%s: %+v, want %+v", queue, got, w2)
 		}
 	}

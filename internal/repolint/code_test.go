@@ -320,16 +320,22 @@ func adapterDirs(t *testing.T) []string {
 
 // TestAdaptersRunTheSuite asks every adapter to prove what it promises.
 func TestAdaptersRunTheSuite(t *testing.T) {
-	runs := map[string]bool{}
+	runs, works := map[string]bool{}, map[string]bool{}
 	for _, s := range sources(t) {
 		if s.isTest() && len(uses(s, module+"/brokertest", "Run")) > 0 {
 			runs[s.dir()] = true
+		}
+		if s.isTest() && len(uses(s, module+"/internal/workertest", "Cases")) > 0 {
+			works[s.dir()] = true
 		}
 	}
 	for _, dir := range adapterDirs(t) {
 		// The suite's own package holds brokers that break a rule on purpose.
 		if !runs[dir] && dir != "brokertest" {
 			t.Errorf("%s implements broker.Broker and no test there calls brokertest.Run", dir)
+		}
+		if !works[dir] && dir != "brokertest" {
+			t.Errorf("%s implements broker.Broker and no test there runs the cases of workertest", dir)
 		}
 	}
 }

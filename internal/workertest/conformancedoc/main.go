@@ -18,7 +18,7 @@ import (
 	"github.com/redrive-dev/redrive/internal/workertest"
 )
 
-func main() { os.Exit(run(os.Args[1:], os.Stderr)) } //nolint:forbidigo // this is main
+func main() { os.Exit(run(os.Args[1:], os.Stderr)) }
 
 func run(args []string, stderr io.Writer) int {
 	flags := flag.NewFlagSet("conformancedoc", flag.ContinueOnError)
@@ -31,7 +31,7 @@ func run(args []string, stderr io.Writer) int {
 	case err == nil && *out == "":
 		err = errors.New("-out is missing")
 	case err == nil:
-		err = os.WriteFile(*out, page(), 0o644) //nolint:gosec // a page for everybody
+		err = os.WriteFile(*out, page(), 0o644)
 	}
 	if err != nil {
 		_, _ = fmt.Fprintln(stderr, "conformancedoc:", err)
