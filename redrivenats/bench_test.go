@@ -95,11 +95,16 @@ func BenchmarkPublish(b *testing.B) {
 
 func fill(b *testing.B, adapter broker.Broker, n int) {
 	b.Helper()
+	fillQueue(b, adapter, "orders", n)
+}
+
+func fillQueue(b *testing.B, adapter broker.Broker, queue string, n int) {
+	b.Helper()
 	body := make([]byte, 1024)
 	for start := 0; start < n; {
 		batch := make([]broker.Outbound, min(1000, n-start))
 		for i := range batch {
-			batch[i] = broker.Outbound{Queue: "orders", ID: fmt.Sprint("pub:", start+i), Body: body}
+			batch[i] = broker.Outbound{Queue: queue, ID: fmt.Sprint("pub:", start+i), Body: body}
 		}
 		for _, err := range adapter.Publish(b.Context(), batch) {
 			if err != nil {

@@ -57,8 +57,8 @@ type delivery struct {
 	// lost says that the message was delivered again, or that the server does not
 	// know of this delivery any more.
 	lost bool
-	// giveUp ends the wait for the answer to an acknowledgement that is under way.
-	giveUp context.CancelCauseFunc
+	// ack is the newest acknowledgement that was sent.
+	ack *request
 	// markRevision is the row of the newest note, 0 if there is none.
 	markRevision uint64
 	// copied names the copy that a settlement made before it failed, so that its
@@ -128,6 +128,10 @@ func (d *delivery) leaseError() error {
 // tell sends a word about this delivery and waits for the server's answer.
 func (d *delivery) tell(ctx context.Context, body string) error {
 	_, err := d.lane.b.req.do(ctx, &nats.Msg{Subject: d.reply, Data: []byte(body)})
+	return d.explain(err)
+}
+
+func (d *delivery) explain(err error) error {
 	if errors.Is(err, errNoResponders) {
 		return fmt.Errorf("consumer %s: %w", d.lane.consumer, err)
 	}
@@ -234,33 +238,34 @@ const forgottenPatience = 500 * time.Millisecond
 
 // acknowledge removes the message and waits until the server has done so.
 func (d *delivery) acknowledge(ctx context.Context) error {
-	ctx, giveUp := context.WithCancelCause(ctx)
-	defer giveUp(nil)
-	d.mu.Lock()
-	d.giveUp = giveUp
-	lost := d.lost
-	d.mu.Unlock()
-	if lost {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, forgottenPatience)
-		defer cancel()
+	if ctx.Err() != nil {
+		return fmt.Errorf("acknowledge: %w", context.Cause(ctx))
 	}
-	if err := d.tell(ctx, ackBody); err != nil {
-		return fmt.Errorf("acknowledge: %w", err)
+	q, err := d.lane.b.req.send(&nats.Msg{Subject: d.reply, Data: []byte(ackBody)})
+	if err != nil {
+		return fmt.Errorf("acknowledge: %w", d.explain(err))
+	}
+	patience := d.lane.b.req.timeout
+	d.mu.Lock()
+	d.ack = q
+	if d.lost {
+		patience = min(patience, forgottenPatience)
+	}
+	d.mu.Unlock()
+	if _, err := q.wait(ctx, patience); err != nil {
+		return fmt.Errorf("acknowledge: %w", d.explain(err))
 	}
 	return nil
 }
-
-var errForgotten = errors.New("the server has forgotten the delivery")
 
 // forget says that the server does not know of this delivery.
 func (d *delivery) forget() {
 	d.mu.Lock()
 	d.lost = true
-	giveUp := d.giveUp
+	ack := d.ack
 	d.mu.Unlock()
-	if giveUp != nil {
-		giveUp(errForgotten)
+	if ack != nil {
+		ack.abandon()
 	}
 }
 

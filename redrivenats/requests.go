@@ -26,6 +26,9 @@ type requests struct {
 	timeout time.Duration
 	status  chan nats.Status
 	watcher sync.WaitGroup
+	timers  sync.Pool // of *time.Timer
+	// forgotten stands for the answer to a request that will have none.
+	forgotten *nats.Msg
 
 	mu     sync.Mutex
 	next   uint64
@@ -35,7 +38,10 @@ type requests struct {
 }
 
 func newRequests(nc *nats.Conn, timeout time.Duration) (*requests, error) {
-	r := &requests{nc: nc, prefix: nc.NewInbox() + ".", timeout: timeout, open: map[string]chan *nats.Msg{}, guards: map[uint64]context.CancelCauseFunc{}}
+	r := &requests{
+		nc: nc, prefix: nc.NewInbox() + ".", timeout: timeout, forgotten: &nats.Msg{},
+		open: map[string]chan *nats.Msg{}, guards: map[uint64]context.CancelCauseFunc{},
+	}
 	sub, err := nc.Subscribe(r.prefix+"*", r.answer)
 	if err != nil {
 		return nil, fmt.Errorf("subscribe to confirmations: %w", err)
@@ -139,24 +145,35 @@ func (q *request) forget() {
 	q.r.mu.Unlock()
 }
 
+// abandon ends the wait: there will be no answer.
+func (q *request) abandon() {
+	q.r.mu.Lock()
+	_, waiting := q.r.open[q.key]
+	delete(q.r.open, q.key)
+	q.r.mu.Unlock()
+	if waiting {
+		q.answer <- q.r.forgotten
+	}
+}
+
 // wait returns the answer. An error that wraps ErrUnknown means that none came;
 // errNoResponders that the server knows nobody who listens, so that nothing
 // was stored.
 func (q *request) wait(ctx context.Context, patience time.Duration) (*nats.Msg, error) {
 	select {
 	case m := <-q.answer:
-		return checkAnswer(m)
+		return q.check(m)
 	default:
 	}
 	// The server tells a missing permission to nobody in particular, so that an
 	// answer which takes long is a reason to look.
 	first := min(patience, slowAnswer)
-	timer := time.NewTimer(first)
-	defer timer.Stop()
+	timer := q.r.timer(first)
+	defer q.r.giveBack(timer)
 	for left := patience - first; ; left = 0 {
 		select {
 		case m := <-q.answer:
-			return checkAnswer(m)
+			return q.check(m)
 		case <-ctx.Done():
 			q.forget()
 			return nil, fmt.Errorf("no confirmation from nats: %w: %w", broker.ErrUnknown, context.Cause(ctx))
@@ -169,7 +186,7 @@ func (q *request) wait(ctx context.Context, patience time.Duration) (*nats.Msg, 
 		}
 		if left <= 0 {
 			q.forget()
-			return nil, fmt.Errorf("%w within %v: %w", errTimeout, q.r.timeout, broker.ErrUnknown)
+			return nil, fmt.Errorf("%w within %v: %w", errTimeout, patience, broker.ErrUnknown)
 		}
 		timer.Reset(left)
 	}
@@ -178,8 +195,30 @@ func (q *request) wait(ctx context.Context, patience time.Duration) (*nats.Msg, 
 // slowAnswer is longer than an answer takes when nothing is wrong.
 const slowAnswer = 250 * time.Millisecond
 
-func checkAnswer(m *nats.Msg) (*nats.Msg, error) {
-	if m == nil {
+// timer returns one that was used before, or a new one: a timer is most of what a
+// request costs here.
+func (r *requests) timer(d time.Duration) *time.Timer {
+	if t, ok := r.timers.Get().(*time.Timer); ok {
+		t.Reset(d)
+		return t
+	}
+	return time.NewTimer(d)
+}
+
+// giveBack stops a timer. Nothing of an earlier use is left in its channel: so it
+// is with timers since Go 1.23.
+func (r *requests) giveBack(t *time.Timer) {
+	t.Stop()
+	r.timers.Put(t)
+}
+
+var errForgotten = errors.New("the server has forgotten the delivery")
+
+func (q *request) check(m *nats.Msg) (*nats.Msg, error) {
+	switch m {
+	case q.r.forgotten:
+		return nil, fmt.Errorf("no confirmation from nats: %w: %w", broker.ErrUnknown, errForgotten)
+	case nil:
 		return nil, fmt.Errorf("connection to nats was lost before the confirmation: %w", broker.ErrUnknown)
 	}
 	if len(m.Data) == 0 && m.Header.Get("Status") == "503" {
