@@ -19,6 +19,7 @@
 //	id    string   message id that the producer or the broker gave
 //	key   string   idempotency key; never changes
 //	inc   string   incarnation: names this one stored copy
+//	org   string   origin: what all copies of one stored message have in common
 //	pub   string   publish id of the publication that made this copy
 //	cor   string   correlation id
 //	src   string   source on which the message failed

@@ -15,7 +15,8 @@
 //
 // The idempotency key ([Key]) names a message and never changes: not by a retry,
 // a dead-lettering, a restart or a replay. The incarnation ([CopyIncarnation])
-// names one stored copy. The publish id ([DeadPublishID], [ReplayPublishID],
+// names one stored copy; the origin ([Origin]) what all copies of one stored message
+// have in common. The publish id ([DeadPublishID], [ReplayPublishID],
 // [PublishID]) names one intended publication and is fixed before its first byte
 // is sent. They are never used for one another: a broker that dropped a replay
 // because it has seen the message's key would lose a message.

@@ -248,7 +248,10 @@ func (c *check) message(id ID, a *account) {
 		r.Effects++
 		r.Dup += a.effects - 1
 	}
-	if a.pending > 0 {
+	switch {
+	case a.pending > 0 && c.h.PowerCuts > 0 && a.effects+a.letters > 0:
+		r.Ghosts++
+	case a.pending > 0:
 		r.Pending++
 	}
 	p, published := c.h.Publications[id]

@@ -83,6 +83,9 @@ type Result struct {
 	Quarantined  int `json:"quarantined"`
 	Expired      int `json:"expired"`
 	Pending      int `json:"pending"`
+	// Ghosts are messages that were handled and are in the source all the same: after
+	// a power failure the broker knew the acknowledgement and not the removal.
+	Ghosts int `json:"ghosts"`
 
 	Lost Loss `json:"lost"`
 	// Dup is the number of effects made again, and DupBound the most that the kills
@@ -151,7 +154,7 @@ func (r *Result) Add(other *Result) {
 		{&r.DeadLettered, &other.DeadLettered},
 		{&r.Quarantined, &other.Quarantined},
 		{&r.Expired, &other.Expired},
-		{&r.Pending, &other.Pending},
+		{&r.Pending, &other.Pending}, {&r.Ghosts, &other.Ghosts},
 		{&r.Lost.Prefix, &other.Lost.Prefix},
 		{&r.Lost.Middle, &other.Lost.Middle},
 		{&r.Lost.Postfix, &other.Lost.Postfix},

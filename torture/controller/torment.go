@@ -20,7 +20,7 @@ func (r *run) awaitQueue(ctx context.Context) error {
 	again := time.NewTicker(50 * time.Millisecond)
 	defer again.Stop()
 	for {
-		_, err := left(ctx, r.broker)
+		_, _, err := left(ctx, r.broker)
 		if err == nil {
 			return nil
 		}
