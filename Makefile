@@ -7,7 +7,7 @@ SHELL := bash
 
 .PHONY: help
 help: ## Show this list
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: ## Start redrive with embedded broker and store, and failing messages
@@ -33,6 +33,16 @@ torture: ## Kill workers and the broker, and cut its power: nothing may be lost
 .PHONY: e2e
 e2e: ## Run adapter and worker over faulty networks, and before a large backlog
 	cd e2e && go test ./...
+
+.PHONY: servers-up servers-down servers-status
+servers-up: ## Start the servers that some tests need
+	e2e/servers/up
+
+servers-down: ## Stop them
+	e2e/servers/down
+
+servers-status: ## Say which of them are up
+	e2e/servers/status
 
 .PHONY: lint
 lint: ## go vet and golangci-lint (built once, into the user's cache)
