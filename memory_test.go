@@ -15,7 +15,7 @@ import (
 // the stacks are read then. The messages are the broker's own and all the same.
 func BenchmarkInFlight(b *testing.B) {
 	const handlers = 4096
-	for range b.N {
+	for b.Loop() {
 		grown := inFlight(b, handlers)
 		b.ReportMetric(float64(grown)/(1<<20), "MiB")
 		b.ReportMetric(float64(grown)/handlers, "B/handler")

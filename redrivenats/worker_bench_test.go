@@ -39,7 +39,7 @@ func BenchmarkWorkerAgainstRawLoop(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			server := natstest.Start(b, c.options)
 			var ratios, worker, raw []float64
-			for n := range b.N {
+			for n := 0; b.Loop(); n++ {
 				w := drainByWorker(b, server, fmt.Sprint("orders", n), c.messages)
 				r := drainByHand(b, server, fmt.Sprint("RAW", n), c.messages)
 				worker, raw, ratios = append(worker, w), append(raw, r), append(ratios, w/r)
