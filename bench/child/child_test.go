@@ -103,6 +103,28 @@ func TestMemoryOfAProcess(t *testing.T) {
 	}
 }
 
+func TestProcessorTimeGrows(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("processor time of a process is read on Linux alone")
+	}
+	before, err := child.ProcessorTime(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(patience); ; {
+		after, err := child.ProcessorTime(os.Getpid())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if after > before {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("it stays %v while we work", after)
+		}
+	}
+}
+
 // TestWhatIsStoredSurvivesTheChangeOfSync is what runs with sync always rest on.
 func TestWhatIsStoredSurvivesTheChangeOfSync(t *testing.T) {
 	server, err := child.StartNATS(t.Context(), child.NATSConfig{Dir: t.TempDir()})

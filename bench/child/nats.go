@@ -68,6 +68,9 @@ func StartNATS(ctx context.Context, config NATSConfig) (*NATS, error) {
 	return &NATS{URL: url, config: config, p: p}, nil
 }
 
+// PID is the server's process id.
+func (n *NATS) PID() int { return n.p.PID() }
+
 // Connect connects as every subject does. The caller closes the connection.
 func (n *NATS) Connect() (*nats.Conn, error) {
 	nc, err := nats.Connect(n.URL, nats.ReconnectBufSize(-1), nats.MaxReconnects(-1))

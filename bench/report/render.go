@@ -188,6 +188,8 @@ source or waits for a retry, and every failing one is in the dead-letter stream.
 nothing. redrive has 64 handlers and 256 messages in flight; the raw loop has 64 goroutines and the
 same 256 (128 pulled, 64 queued, 64 running), on the streams and consumers that redrive made;
 Watermill pulls 256, over all subscriptions together. All settle with a confirmed acknowledgement.
+"Client CPU" and "server CPU" are the processor time of each process, start and stop of the client
+included, for each message.
 
 A failing message fails four times, 10, 20 and 40 ms apart, and is then dead-lettered. For redrive
 and the raw loop every retry is a scheduled copy in the retry stream, confirmed, and then a confirmed

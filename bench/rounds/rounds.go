@@ -15,6 +15,8 @@ const (
 	Nanoseconds  Metric = "ns"
 	Allocations  Metric = "allocs"
 	Rate         Metric = "msg/s"
+	ClientCPU    Metric = "client CPU, µs/msg"
+	ServerCPU    Metric = "server CPU, µs/msg"
 	P50          Metric = "p50, ms"
 	P99          Metric = "p99, ms"
 	Milliseconds Metric = "ms"

@@ -137,12 +137,30 @@ func drain(c contender, l load, always bool) func(context.Context) (rounds.Sampl
 				return nil, err
 			}
 		}
+		client, server := s.used()
 		took, err := s.consume(ctx, c, l)
 		if err != nil {
 			return nil, err
 		}
-		return rounds.Sample{rounds.Rate: float64(l.total) / took.Seconds()}, nil
+		sample := rounds.Sample{rounds.Rate: float64(l.total) / took.Seconds()}
+		clientAfter, serverAfter := s.used()
+		each := func(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) / float64(l.total) }
+		if clientAfter > client && serverAfter > server {
+			sample[rounds.ClientCPU], sample[rounds.ServerCPU] = each(clientAfter-client), each(serverAfter-server)
+		}
+		return sample, nil
 	}
+}
+
+// used is the processor time of this process and of the server, zero where the
+// system does not tell.
+func (s *site) used() (client, server time.Duration) {
+	client, err1 := child.ProcessorTime(os.Getpid())
+	server, err2 := child.ProcessorTime(s.server.PID())
+	if err1 != nil || err2 != nil {
+		return 0, 0
+	}
+	return client, server
 }
 
 func (s *site) consume(ctx context.Context, c contender, l load) (took time.Duration, err error) {
