@@ -70,7 +70,8 @@ func files(t *testing.T, match func(path string) bool) []string {
 		if err != nil {
 			return err
 		}
-		if rel = filepath.ToSlash(rel); entry.Type().IsRegular() && match(rel) {
+		// In a worktree .git is a file, with a path of this machine.
+		if rel = filepath.ToSlash(rel); entry.Type().IsRegular() && rel != ".git" && match(rel) {
 			found = append(found, rel)
 		}
 		return nil

@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -35,6 +36,9 @@ func TestGuides(t *testing.T) {
 			require.NoError(t, err)
 			g, err := parseGuide(string(text))
 			require.NoError(t, err)
+			if strings.Contains(string(text), "python3 ") {
+				needs(t, "python3")
+			}
 			r := newReader(t, string(text))
 			run := 0
 			for _, s := range g.steps {
@@ -47,6 +51,26 @@ func TestGuides(t *testing.T) {
 			}
 			require.Positive(t, run, "the guide has no command")
 		})
+	}
+}
+
+// withoutOurs leaves out settings of redrive's tests, which a reader does not have
+// and the program warns about.
+func withoutOurs(environ []string) []string {
+	return slices.DeleteFunc(environ, func(line string) bool { return strings.HasPrefix(line, "REDRIVE_") })
+}
+
+// needs tells in one line that a program is missing; where everything is required,
+// that is a failure.
+func needs(t *testing.T, program string) {
+	t.Helper()
+	_, err := exec.LookPath(program)
+	switch {
+	case err == nil:
+	case os.Getenv("REDRIVE_REQUIRE_SERVERS") == "1":
+		t.Fatalf("%s is required by REDRIVE_REQUIRE_SERVERS=1: %v", program, err)
+	default:
+		t.Skipf("%s cannot be had: %v", program, err)
 	}
 }
 
@@ -73,7 +97,7 @@ func newReader(t *testing.T, text string) *reader {
 		pairs = append(pairs, port, free[port])
 	}
 	r.ports = strings.NewReplacer(pairs...)
-	r.env = append(os.Environ(),
+	r.env = append(withoutOurs(os.Environ()),
 		"HOME="+r.home, "XDG_CONFIG_HOME=", "REDRIVE_ADMIN_LISTEN=127.0.0.1:"+free["9090"],
 	)
 	if strings.Contains(text, "nats-server ") {

@@ -9,10 +9,12 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"io"
 	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -53,6 +55,42 @@ func remove(dir string) error {
 		return nil
 	}
 	return err
+}
+
+// entries lists the names in a backup, in its order.
+func entries(t *testing.T, file string) []string {
+	t.Helper()
+	f, err := os.Open(file)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, f.Close()) }()
+	z, err := gzip.NewReader(f)
+	require.NoError(t, err)
+	var out []string
+	for r := tar.NewReader(z); ; {
+		h, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			return out
+		}
+		require.NoError(t, err)
+		out = append(out, h.Name)
+	}
+}
+
+// What a database calls handled may still be in a stream, which makes it
+// a duplicate; a message that is gone must not be unknown to the database.
+func TestDatabasesAreCopiedAfterTheStreams(t *testing.T) {
+	t.Parallel()
+	_, file := made(t)
+	names := entries(t, file)
+	require.Equal(t, "redrive-backup.json", names[0])
+	require.Equal(t, "manifest.json", names[len(names)-1])
+	database, last := slices.Index(names, "data/inbox.db"), 0
+	for i, name := range names {
+		if strings.HasPrefix(name, "data/nats/") {
+			last = i
+		}
+	}
+	require.Greater(t, database, last)
 }
 
 // tree lists the files of a folder with their content.
