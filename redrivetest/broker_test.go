@@ -347,3 +347,51 @@ func BenchmarkBroker(b *testing.B) {
 		})
 	}
 }
+
+// A move that ends between its two steps leaves copy and original, and its repeat
+// finds the copy.
+func TestSplitMoveIsRepeated(t *testing.T) {
+	ctx := t.Context()
+	fail := errors.New("the process died")
+	calls := 0
+	b := redrivetest.NewBroker(redrivetest.WithSplitMoves(func(queue string) error {
+		if calls++; calls == 1 {
+			return fail
+		}
+		if queue != "orders.dlq" {
+			t.Errorf("between was told of %s", queue)
+		}
+		return nil
+	}))
+	sub, err := b.Subscribe(ctx, broker.Spec{Source: "orders"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Publish(ctx, []broker.Outbound{{Queue: "orders", Body: []byte("x")}})[0]; err != nil {
+		t.Fatal(err)
+	}
+	got, err := sub.TryReceive(time.Now(), 1)
+	if err != nil || len(got) != 1 {
+		t.Fatal(got, err)
+	}
+	move := broker.Dead{Queue: "orders.dlq", PublishID: "dl:1"}
+	depths := func(source, dlq int64) {
+		t.Helper()
+		for queue, want := range map[string]int64{"orders": source, "orders.dlq": dlq} {
+			if st, err := b.Stats(ctx, queue); err != nil || st.Depth() != want {
+				t.Errorf("%s holds %d (%v), want %d", queue, st.Depth(), err, want)
+			}
+		}
+	}
+	if _, err := got[0].Settle(ctx, move); !errors.Is(err, fail) {
+		t.Errorf("settle: %v", err)
+	}
+	depths(1, 1)
+	if _, err := got[0].Settle(ctx, move); err != nil {
+		t.Errorf("repeat: %v", err)
+	}
+	depths(0, 1)
+	if _, err := got[0].Settle(ctx, move); !errors.Is(err, broker.ErrSettled) {
+		t.Errorf("settled twice: %v", err)
+	}
+}

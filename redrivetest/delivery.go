@@ -49,6 +49,11 @@ func (d *delivery) Mark(ctx context.Context, mark broker.Mark) error {
 
 func (d *delivery) Settle(ctx context.Context, outcome broker.Outcome) (broker.Receipt, error) {
 	var receipt broker.Receipt
+	if between := d.sub.client.server.cfg.between; between != nil {
+		if queue, moves := d.target(outcome); moves {
+			return d.splitMove(ctx, queue, outcome, between)
+		}
+	}
 	err := d.locked(ctx, "settle", func(now time.Time) (err error) {
 		switch o := outcome.(type) {
 		case broker.Done:
@@ -56,9 +61,13 @@ func (d *delivery) Settle(ctx context.Context, outcome broker.Outcome) (broker.R
 		case broker.Release:
 			d.release(o, now)
 		case broker.Retry:
-			receipt, err = d.retry(o, now)
+			if receipt, err = d.retry(o, now); err == nil {
+				d.slot.lane.queue.settle(d.slot)
+			}
 		case broker.Dead:
-			receipt, err = d.move(o.Queue, o.Envelope, o.PublishID, now, time.Time{})
+			if receipt, err = d.copy(o.Queue, o.Envelope, o.PublishID, now, time.Time{}); err == nil {
+				d.slot.lane.queue.settle(d.slot)
+			}
 		default:
 			return fmt.Errorf("outcome %T is none of Done, Release, Retry and Dead", outcome)
 		}
@@ -114,14 +123,52 @@ func (d *delivery) retry(o broker.Retry, now time.Time) (broker.Receipt, error) 
 	if limit := d.caps().MaxDelay; limit > 0 && o.At.Sub(now) > limit {
 		return broker.Receipt{}, fmt.Errorf("delay of %v is longer than the broker's limit of %v", o.At.Sub(now), limit)
 	}
-	return d.move(d.slot.lane.owner.names.Retry, o.Envelope, o.PublishID, now, o.At)
+	return d.copy(d.slot.lane.owner.names.Retry, o.Envelope, o.PublishID, now, o.At)
 }
 
-// move stores a copy elsewhere and settles the original in one step. A repeat
-// under the same publish id makes no second copy while the first one is there;
-// a copy that has been taken away since is made again, because a dedupe window
-// that only remembers the id would lose the message.
-func (d *delivery) move(to string, envelope []byte, id string, now, due time.Time) (broker.Receipt, error) {
+// target returns the queue that a copy goes to, false if the outcome makes none.
+func (d *delivery) target(outcome broker.Outcome) (queue string, moves bool) {
+	switch o := outcome.(type) {
+	case broker.Retry:
+		return d.slot.lane.owner.names.Retry, true
+	case broker.Dead:
+		return o.Queue, true
+	}
+	return "", false
+}
+
+// splitMove makes the copy, and settles the original in a second step.
+func (d *delivery) splitMove(ctx context.Context, queue string, outcome broker.Outcome, between func(queue string) error) (broker.Receipt, error) {
+	var receipt broker.Receipt
+	err := d.locked(ctx, "copy", func(now time.Time) (err error) {
+		switch o := outcome.(type) {
+		case broker.Retry:
+			receipt, err = d.retry(o, now)
+		case broker.Dead:
+			receipt, err = d.copy(o.Queue, o.Envelope, o.PublishID, now, time.Time{})
+		}
+		return err
+	})
+	if err != nil {
+		return broker.Receipt{}, err
+	}
+	if err := between(queue); err != nil {
+		return broker.Receipt{}, fmt.Errorf("settle after the copy to %s: %w", queue, err)
+	}
+	err = d.locked(ctx, "settle", func(time.Time) error {
+		d.slot.lane.queue.settle(d.slot)
+		d.settled = true
+		return nil
+	})
+	receipt.Native = false
+	return receipt, err
+}
+
+// copy stores the message elsewhere. A repeat under the same publish id makes no
+// second copy while the first one is there; a copy that has been taken away since
+// is made again, because a dedupe window that only remembers the id would lose
+// the message.
+func (d *delivery) copy(to string, envelope []byte, id string, now, due time.Time) (broker.Receipt, error) {
 	srv := d.sub.client.server
 	copied := d.slot.entry.msg.Clone()
 	copied.Control = nil
@@ -140,7 +187,6 @@ func (d *delivery) move(to string, envelope []byte, id string, now, due time.Tim
 			q.remember(id, seq, now)
 		}
 	}
-	d.slot.lane.queue.settle(d.slot)
 	return broker.Receipt{Copy: position(seq), Native: true}, nil
 }
 

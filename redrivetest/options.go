@@ -20,6 +20,7 @@ type config struct {
 	control func(name string) bool
 	caps    broker.Caps
 	strict  bool
+	between func(queue string) error
 }
 
 func defaults() config {
@@ -76,6 +77,17 @@ func WithControl(steers func(name string) bool) Option {
 // queue comes into being with its first message.
 func WithDeclaredQueues() Option {
 	return option(func(c *config) { c.strict = true })
+}
+
+// WithSplitMoves makes each move of a copy in two steps, as on a broker that has
+// none in one: the copy is stored and its publish id remembered, then between is
+// called with the name of the queue it went to, then the original is settled. An
+// error of between ends the call there and is what Settle returns; the delivery
+// is still open, and a repeat of the outcome finds the copy by its publish id.
+// between may panic, which leaves the move half done, as the death of a process
+// would; it may call the broker.
+func WithSplitMoves(between func(queue string) error) Option {
+	return option(func(c *config) { c.between = between })
 }
 
 // SteersBroker reports whether some broker acts on a header of this name:
