@@ -283,34 +283,44 @@ func (w *Worker) extend(it *engine.Item, d time.Duration) {
 }
 
 // pauseLoop tells the broker whether messages will be asked for, always the
-// newest answer.
+// newest answer, and until the broker has heard it: a worker whose Resume is lost
+// would never get a message again.
 func (w *Worker) pauseLoop() {
-	told := false
+	told, sure, fails := false, true, 0
+	again := time.Time{}
 	for {
-		w.paused.Wait(time.Time{})
+		w.paused.Wait(again)
 		if w.fetch.ctx.Err() != nil {
 			return
 		}
 		w.mu.Lock()
 		pause := w.machine.Paused()
 		w.mu.Unlock()
-		if pause != told {
-			told = pause
-			w.pauseIntake(pause)
+		if again = (time.Time{}); sure && pause == told {
+			continue
 		}
+		if sure = w.pauseIntake(pause); sure {
+			told, fails = pause, 0
+			continue
+		}
+		again = w.host.Now().Add(min(10*time.Second, 50*time.Millisecond<<min(fails, 8)))
+		fails++
 	}
 }
 
-func (w *Worker) pauseIntake(pause bool) {
+// pauseIntake reports whether the broker is known to have heard it.
+func (w *Worker) pauseIntake(pause bool) bool {
 	ctx, cancel := w.host.Timeout(w.fetch.ctx, w.cfg.SettleTimeout)
 	defer cancel()
 	call := w.sub.Resume
 	if pause {
 		call = w.sub.Pause
 	}
-	if err := call(ctx); err != nil {
+	err := call(ctx)
+	if err != nil {
 		w.cfg.Logger.Warn("pause or resume the intake", slog.String("source", w.cfg.Source), slog.Bool("pause", pause), slog.Any("error", err))
 	}
+	return err == nil
 }
 
 func (w *Worker) notify(now time.Time, a *engine.Action) {

@@ -65,7 +65,7 @@ func (w *Worker) attempt(ctx *handlerContext, f *flight) engine.Result {
 	case idempotency.Conflict:
 		return engine.Result{Fact: decision.InboxConflict}
 	case idempotency.Busy:
-		return engine.Result{Fact: decision.InboxBusy, Until: res.BusyUntil}
+		return engine.Result{Fact: decision.InboxBusy, Until: w.leaseEnd(res.BusyUntil)}
 	case idempotency.Claimed:
 	}
 	held := w.holdClaim(f, ctx, res.Claim)
@@ -77,6 +77,16 @@ func (w *Worker) attempt(ctx *handlerContext, f *flight) engine.Result {
 	}
 	w.releaseClaim(res.Claim)
 	return w.result(ctx, herr)
+}
+
+// leaseEnd is when another claim ends. The store has a clock of its own, and
+// where the two differ by hours the message must not wait for hours: no lease is
+// longer than ours.
+func (w *Worker) leaseEnd(until time.Time) time.Time {
+	if latest := w.host.Now().Add(w.cfg.InboxLease); until.After(latest) {
+		return latest
+	}
+	return until
 }
 
 func (w *Worker) claim(ctx context.Context, key, digest string) (idempotency.Result, error) {

@@ -66,7 +66,7 @@ type Config struct {
 	// messages wait for so long. An inbox that is an idempotency.Extender extends
 	// the claim while the handler runs, and InboxLease must not be shorter than
 	// Lease; with any other it must be longer than the handler may run. Default:
-	// HandlerTimeout + HandlerGrace + 30 s; if that is longer than 90 s and than
+	// HandlerTimeout + HandlerGrace + SettleTimeout + 30 s; if that is longer than 90 s and than
 	// Lease, and the inbox extends, the longer one of these.
 	InboxLease time.Duration
 	// Validator checks messages before the handler. Default: none.
@@ -116,7 +116,7 @@ func (c Config) WithDefaults() Config {
 	def(&c.StopTimeout, 30*time.Second)
 	def(&c.SettleTimeout, 10*time.Second)
 	def(&c.Heartbeat, 10*time.Second)
-	inboxLease := c.Policy.HandlerTimeout + c.Policy.HandlerGrace + 30*time.Second
+	inboxLease := c.Policy.HandlerTimeout + c.Policy.HandlerGrace + c.SettleTimeout + 30*time.Second
 	if c.extendsClaims() {
 		inboxLease = max(c.Lease, min(inboxLease, 90*time.Second))
 	}
@@ -324,16 +324,21 @@ func (w *Worker) open(ctx context.Context) error {
 		return fmt.Errorf("worker %s: an inbox needs a stable key, and this broker gives messages no identity: set IdempotencyHeader", w.cfg.Source)
 	}
 	w.caps = caps
+	closing := time.Duration(0)
+	if w.cfg.Inbox != nil {
+		closing = w.cfg.SettleTimeout
+	}
 	m, err := engine.New(engine.Config{
 		Source: w.cfg.Source, Group: w.cfg.Group, Worker: w.cfg.Name, Policy: w.cfg.Policy, Caps: caps,
-		Concurrency: w.cfg.Concurrency, MaxInFlight: w.cfg.MaxInFlight, Lease: w.cfg.Lease,
+		Concurrency: w.cfg.Concurrency, MaxInFlight: w.cfg.MaxInFlight, Lease: w.cfg.Lease, Closing: closing,
 		Seed: w.cfg.Test.Seed, Decide: w.cfg.Test.Decide,
 	})
 	if err != nil {
 		return fmt.Errorf("worker %s: %w", w.cfg.Source, err)
 	}
 	sub, err := w.broker.Open(ctx, broker.Spec{
-		Source: w.cfg.Source, Group: w.cfg.Group, Lease: w.cfg.Lease, MaxInFlight: w.cfg.MaxInFlight, Worker: w.cfg.Name,
+		Source: w.cfg.Source, Group: w.cfg.Group, Lease: w.cfg.Lease, Worker: w.cfg.Name,
+		MaxInFlight: w.cfg.MaxInFlight + engine.MaxStaying,
 	})
 	if err != nil {
 		return fmt.Errorf("worker %s: open the subscription: %w", w.cfg.Source, err)
@@ -388,7 +393,7 @@ func (w *Worker) Ready() error {
 	switch {
 	case !s.Running:
 		return fmt.Errorf("worker %s: not running", w.cfg.Source)
-	case s.Stuck >= max(1, w.cfg.Concurrency/4):
+	case s.Stalled:
 		return fmt.Errorf("worker %s: %d handlers did not return after their timeout", w.cfg.Source, s.Stuck)
 	}
 	return nil
@@ -403,7 +408,10 @@ type Snapshot struct {
 	// do, Staying those whose move failed, Stuck the handlers that did not return,
 	// and Suspects the messages that must run alone.
 	Waiting, Handlers, Staying, Stuck, Suspects int
-	Breaker                                     breaker.Snapshot
+	// Stalled says that the worker takes no messages because handlers did not
+	// return: a quarter of the concurrency, or one that must run alone.
+	Stalled bool
+	Breaker breaker.Snapshot
 }
 
 // Snapshot returns the state.
@@ -416,6 +424,7 @@ func (w *Worker) Snapshot() Snapshot {
 	}
 	m := w.machine.Snapshot(w.host.Now())
 	s.Running = w.running.Load()
-	s.Waiting, s.Handlers, s.Staying, s.Stuck, s.Suspects, s.Breaker = m.Waiting, m.Running, m.Staying, m.Stuck, m.Suspects, m.Breaker
+	s.Waiting, s.Handlers, s.Staying, s.Stuck, s.Suspects = m.Waiting, m.Running, m.Staying, m.Stuck, m.Suspects
+	s.Stalled, s.Breaker = m.Stalled, m.Breaker
 	return s
 }

@@ -67,7 +67,7 @@ func (b *Breaker) Allow(now time.Time) (Permit, error) {
 		return b.permit(e), nil
 	case Open:
 		if at < e.due {
-			return Permit{}, b.refusal(e.due)
+			return Permit{}, b.refusal(ahead(now, at, e.due))
 		}
 		e = &era{state: HalfOpen, since: at, probes: make([]probe, 0, b.config.Probes)}
 		b.change(e)
@@ -75,7 +75,7 @@ func (b *Breaker) Allow(now time.Time) (Permit, error) {
 	}
 	e.expire(at)
 	if n, earliest := e.out(at); n >= b.config.Probes {
-		return Permit{}, b.refusal(earliest)
+		return Permit{}, b.refusal(ahead(now, at, earliest))
 	}
 	b.serial++
 	e.probes = append(e.probes, probe{b.serial, later(at, b.config.ProbeTimeout)})
@@ -139,7 +139,7 @@ func (b *Breaker) Next(now time.Time) time.Time {
 	defer b.mu.Unlock()
 	at := b.offset(now)
 	if due, closed := b.due(b.current.Load(), at); !closed && due > at {
-		return b.time(due)
+		return ahead(now, at, due)
 	}
 	return now
 }
@@ -273,9 +273,14 @@ func (b *Breaker) due(e *era, at int64) (due int64, closed bool) {
 	return at, true
 }
 
-func (b *Breaker) refusal(until int64) error {
-	return &OpenError{Name: b.config.Name, Until: b.time(until)}
+func (b *Breaker) refusal(until time.Time) error {
+	return &OpenError{Name: b.config.Name, Until: until}
 }
+
+// ahead returns the time of due, seen from now. It is counted from now and not
+// from the origin: others will compare it with wall clocks, and the one of the
+// origin may have been wrong.
+func ahead(now time.Time, at, due int64) time.Time { return now.Add(time.Duration(due - at)) }
 
 // offset returns the distance of now from the origin, which is the first time
 // that came by here.

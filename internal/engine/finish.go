@@ -15,7 +15,10 @@ func (m *Machine) Finished(now time.Time, it *Item, res *Result, out []Action) [
 	if it.state == stateAbandoned {
 		// Its verdict was given when it ran out of grace.
 		m.stuck--
-		if m.stuck < m.StuckLimit() {
+		if m.alone == it {
+			m.alone = nil
+		}
+		if !m.stalled() {
 			m.stuckTold = false
 		}
 		return m.settleDown(now, out)
@@ -54,7 +57,7 @@ func (m *Machine) conclude(now time.Time, it *Item, res *Result, out []Action) [
 		it.moves = 0
 		switch {
 		case v.Action != decision.Hold:
-			return m.apply(it, v, out)
+			return m.apply(now, it, v, out)
 		case m.stopping:
 			return m.release(it, out)
 		}
@@ -97,7 +100,7 @@ func (m *Machine) conclude(now time.Time, it *Item, res *Result, out []Action) [
 	if !v.Trip.IsZero() {
 		m.breaker.Trip(now, v.Trip)
 	}
-	return m.apply(it, v, out)
+	return m.apply(now, it, v, out)
 }
 
 // outcome is what a run means for the breaker: only failures that speak against
@@ -191,10 +194,19 @@ func (m *Machine) record(it *Item, in *decision.Input, v *decision.Verdict) {
 }
 
 // apply does what was decided.
-func (m *Machine) apply(it *Item, v decision.Verdict, out []Action) []Action {
+func (m *Machine) apply(now time.Time, it *Item, v decision.Verdict, out []Action) []Action {
 	it.keep(v)
 	it.moves = 0
 	if v.Action == decision.Release {
+		// What the broker cannot delay for long enough is kept here for the rest of the
+		// time: given back at once, it would come back at once.
+		if wait := v.After - m.cfg.Caps.MaxRelease; wait > 0 && !m.stopping {
+			it.state = stateResting
+			m.resting++
+			it.due = now.Add(min(wait, m.holdMax))
+			m.wake(it.due)
+			return out
+		}
 		return m.emitRelease(it, out)
 	}
 	if v.Action == decision.DeadLetter || v.Action == decision.Quarantine {

@@ -31,7 +31,7 @@ func (m *Machine) intake(now time.Time, out []Action) []Action {
 // is in flight when a suspect kills the process comes under suspicion too.
 func (m *Machine) want(now time.Time) int {
 	switch {
-	case m.stuck >= m.StuckLimit(), m.staying >= maxStaying, now.Before(m.blockedUntil):
+	case m.stalled(), m.staying+m.resting >= MaxStaying, now.Before(m.blockedUntil):
 		return 0
 	case m.alone != nil || m.suspects.len() > 0:
 		return 0
@@ -39,9 +39,9 @@ func (m *Machine) want(now time.Time) int {
 		if m.waiting.len() > 0 || m.running > 0 || !m.admits(now) {
 			return 0
 		}
-		return min(m.cfg.MaxInFlight-m.all.n, 1)
+		return min(m.room(), 1)
 	}
-	room := m.cfg.MaxInFlight - m.all.n
+	room := m.room()
 	// A request costs the broker about as much as a message. As long as handlers are
 	// fed or settlements make more room, it is worth waiting for a batch.
 	if room < m.cfg.MaxInFlight/4 && (m.waiting.len() > 0 || m.moving > 0) {
@@ -49,6 +49,10 @@ func (m *Machine) want(now time.Time) int {
 	}
 	return min(room, m.ramp)
 }
+
+// room is how many more messages may be held, beside those with which nothing can
+// be done.
+func (m *Machine) room() int { return m.cfg.MaxInFlight - (m.all.n - m.staying - m.resting) }
 
 // Received reports the end of a Receive.
 func (m *Machine) Received(now time.Time, items []*Item, err error, out []Action) []Action {
@@ -77,9 +81,9 @@ func (m *Machine) Received(now time.Time, items []*Item, err error, out []Action
 		case m.stopping:
 			out = m.release(it, out)
 		case it.Newer:
-			out = m.apply(it, m.decide(m.facts(it, decision.NewerEnvelope, now)), out)
+			out = m.apply(now, it, m.decide(m.facts(it, decision.NewerEnvelope, now)), out)
 		case it.Deliveries.Mark.Pending != nil:
-			out = m.apply(it, m.decide(m.facts(it, decision.Delivered, now)), out)
+			out = m.apply(now, it, m.decide(m.facts(it, decision.Delivered, now)), out)
 		case it.suspect(m):
 			m.suspects.push(it)
 		default:
@@ -110,7 +114,7 @@ func (m *Machine) dispatch(now time.Time, out []Action) []Action {
 			return out
 		}
 		if v.Action != decision.Run {
-			out = m.apply(it, v, out)
+			out = m.apply(now, it, v, out)
 			continue
 		}
 		permit, err := m.breaker.Allow(now)
@@ -163,7 +167,7 @@ func (m *Machine) dispatchSuspects(now time.Time, out []Action) []Action {
 		case v.Action == decision.Run:
 			m.waiting.push(it)
 		default:
-			out = m.apply(it, v, out)
+			out = m.apply(now, it, v, out)
 		}
 	}
 	return out
@@ -240,6 +244,9 @@ func (m *Machine) emitRelease(it *Item, out []Action) []Action {
 		mark = it.Deliveries.Mark
 		mark.Explained++
 	}
+	if it.state == stateResting {
+		m.resting--
+	}
 	m.move(it)
 	v := it.verdict()
 	return append(out, Action{Kind: Settle, Item: it, Verdict: v, Mark: mark, Pending: v.Row == decision.RowMoveGiveBack})
@@ -253,6 +260,9 @@ func (m *Machine) drop(it *Item, out []Action) []Action {
 func (m *Machine) forget(it *Item) {
 	if it.state == stateGone {
 		return
+	}
+	if it.state == stateResting {
+		m.resting--
 	}
 	it.state = stateGone
 	m.all.remove(it)

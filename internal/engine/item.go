@@ -114,6 +114,7 @@ const (
 	stateUnreported
 	stateMoving
 	stateStaying
+	stateResting // to be released at retryAt
 	stateGone
 )
 

@@ -19,8 +19,11 @@ const (
 	// firstReceive is the size of the first batch: a message that kills the process
 	// takes few innocent ones with it.
 	firstReceive = 8
-	// maxStaying bounds the messages whose move failed before intake stops.
-	maxStaying = 1000
+	// MaxStaying bounds the messages that are held although nothing can be done with
+	// them, because their move failed or they must not come back yet, before intake
+	// stops. They are held beside those that MaxInFlight bounds, so that they do not
+	// keep good messages out.
+	MaxStaying = 1000
 	// maxHistory bounds the attempts that a message carries.
 	maxHistory = 16
 )
@@ -41,7 +44,10 @@ type Config struct {
 	Caps                     broker.Caps
 	Concurrency, MaxInFlight int
 	Lease                    time.Duration
-	Seed                     uint64
+	// Closing is how long a run may go on after its handler has returned, because an
+	// inbox is told of it. Zero if there is none.
+	Closing time.Duration
+	Seed    uint64
 	// Decide replaces decision.Decide in tests of checkers.
 	Decide func(*decision.Input) decision.Verdict
 }
@@ -64,6 +70,7 @@ type Machine struct {
 	stuck    int
 	moving   int // items whose Settle is under way
 	staying  int
+	resting  int
 
 	ramp         int
 	receiving    bool
@@ -202,24 +209,32 @@ func (m *Machine) Paused() bool { return m.paused }
 // Snapshot is the state of a machine, for people.
 type Snapshot struct {
 	// Waiting counts received messages that do not run, Running those that do,
-	// Moving those that are being settled, Staying those whose move failed, Stuck
-	// the handlers that did not return.
+	// Moving those that are being settled, Staying those whose move failed or that
+	// must not come back yet, Stuck the handlers that did not return.
 	Waiting, Running, Moving, Staying, Stuck int
 	// Suspects counts the messages that must run alone.
 	Suspects int
 	// Alone says that a suspect runs alone now.
-	Alone   bool
+	Alone bool
+	// Stalled says that nothing more is taken because handlers did not return.
+	Stalled bool
 	Breaker breaker.Snapshot
 }
 
 // Snapshot returns the state.
 func (m *Machine) Snapshot(now time.Time) Snapshot {
 	return Snapshot{
-		Waiting: m.waiting.len() + m.suspects.len(), Running: m.running, Moving: m.moving, Staying: m.staying, Stuck: m.stuck,
-		Suspects: m.suspects.len(), Alone: m.alone != nil, Breaker: m.breaker.Snapshot(now),
+		Waiting: m.waiting.len() + m.suspects.len(), Running: m.running, Moving: m.moving, Staying: m.staying + m.resting, Stuck: m.stuck,
+		Suspects: m.suspects.len(), Alone: m.alone != nil, Stalled: m.stalled(), Breaker: m.breaker.Snapshot(now),
 	}
 }
 
 // StuckLimit is the number of stuck handlers at which the worker takes nothing
 // more: a quarter of the concurrency, at least one.
 func (m *Machine) StuckLimit() int { return max(1, m.cfg.Concurrency/4) }
+
+// stalled reports whether nothing more is taken until handlers return: too many
+// are stuck, or a suspect is, beside which nothing may run.
+func (m *Machine) stalled() bool {
+	return m.stuck >= m.StuckLimit() || m.alone != nil && m.alone.state == stateAbandoned
+}

@@ -84,8 +84,8 @@ func (h *harness) do(actions []engine.Action) {
 			if h.receiving > 0 || h.stopping || a.Max < 1 {
 				h.t.Fatalf("asked to receive %d while receiving %d, stopping %v", a.Max, h.receiving, h.stopping)
 			}
-			if a.Max+len(h.alive) > h.cfg.MaxInFlight {
-				h.t.Fatalf("asked for %d with %d of %d in flight", a.Max, len(h.alive), h.cfg.MaxInFlight)
+			if busy := len(h.alive) - h.m.Snapshot(h.now).Staying; a.Max+busy > h.cfg.MaxInFlight {
+				h.t.Fatalf("asked for %d with %d of %d in flight", a.Max, busy, h.cfg.MaxInFlight)
 			}
 			h.receiving = a.Max
 		case engine.Run:

@@ -18,7 +18,7 @@ func (m *Machine) Tick(now time.Time, out []Action) []Action {
 		out = m.tickItem(now, it, out)
 		it = following
 	}
-	if !m.stopping && !m.admits(now) {
+	if !m.stopping && (!m.admits(now) || m.stalled()) {
 		out = m.giveBack(now, out)
 	}
 	return m.settleDown(now, out)
@@ -40,7 +40,7 @@ func (m *Machine) tickItem(now time.Time, it *Item, out []Action) []Action {
 		}
 		if !it.timedOut {
 			it.timedOut = true
-			it.due = now.Add(m.cfg.Policy.HandlerGrace)
+			it.due = now.Add(m.cfg.Policy.HandlerGrace + m.cfg.Closing)
 			m.wake(it.due)
 			return append(out,
 				Action{Kind: Notify, Event: EventTimeout, Item: it},
@@ -56,14 +56,21 @@ func (m *Machine) tickItem(now time.Time, it *Item, out []Action) []Action {
 			return m.reportAgain(it, out)
 		}
 		return m.settle(it, out)
+	case it.state == stateResting:
+		if now.Before(it.due) {
+			m.wake(it.due)
+			return out
+		}
+		return m.emitRelease(it, out)
 	}
 	return out
 }
 
 // abandon gives the verdict on a handler that did not return in its grace. Its
-// goroutine counts as stuck; what it returns later is ignored.
+// goroutine counts as stuck; what it returns later is ignored. A suspect still
+// runs, so what may not run beside it goes on waiting.
 func (m *Machine) abandon(now time.Time, it *Item, out []Action) []Action {
-	m.leaveSlot(it)
+	m.running--
 	m.stuck++
 	ghost := it
 	// The delivery goes on in a new item, so that the handler's late return finds
@@ -76,7 +83,7 @@ func (m *Machine) abandon(now time.Time, it *Item, out []Action) []Action {
 	m.all.remove(ghost)
 	ghost.state = stateAbandoned
 	m.all.add(heir)
-	if m.stuck >= m.StuckLimit() && !m.stuckTold {
+	if m.stalled() && !m.stuckTold {
 		m.stuckTold = true
 		out = append(out, Action{Kind: Notify, Event: EventStuck, Item: it})
 	}
@@ -96,7 +103,7 @@ func (m *Machine) abandon(now time.Time, it *Item, out []Action) []Action {
 }
 
 // giveBack releases what was held for as long as the policy or the broker
-// allows.
+// allows, behind a breaker or behind handlers that do not return.
 func (m *Machine) giveBack(now time.Time, out []Action) []Action {
 	overdue := func(it *Item) bool {
 		due := it.since.Add(m.holdMax)
@@ -109,11 +116,14 @@ func (m *Machine) giveBack(now time.Time, out []Action) []Action {
 	for _, q := range []*queue{&m.suspects, &m.waiting} {
 		for _, it := range q.filter(overdue) {
 			v := m.decide(m.facts(it, decision.Delivered, now))
-			if v.Action == decision.Hold {
+			switch v.Action { //nolint:exhaustive // everything else is a verdict to be carried out
+			case decision.Hold:
 				q.push(it)
-				continue
+			case decision.Run, decision.RunAlone:
+				out = m.release(it, out)
+			default:
+				out = m.apply(now, it, v, out)
 			}
-			out = m.apply(it, v, out)
 		}
 	}
 	return out
@@ -140,6 +150,8 @@ func (m *Machine) Extended(now time.Time, it *Item, lost bool, out []Action) []A
 	case it.state == stateUnreported:
 		m.leaveUnreported(it)
 		out = m.drop(it, out)
+	case it.state == stateResting:
+		out = m.drop(it, out)
 	}
 	return m.settleDown(now, out)
 }
@@ -163,6 +175,8 @@ func (m *Machine) Stop(now time.Time, out []Action) []Action {
 		if it.state == stateStaying {
 			it.keep(decision.Verdict{Action: decision.Release, Row: decision.RowMoveGiveBack})
 			m.unstay(it)
+			out = m.emitRelease(it, out)
+		} else if it.state == stateResting {
 			out = m.emitRelease(it, out)
 		}
 	}
