@@ -1,0 +1,137 @@
+package simulation
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/redrive-dev/redrive"
+	"github.com/redrive-dev/redrive/broker"
+	"github.com/redrive-dev/redrive/decision"
+	"github.com/redrive-dev/redrive/idempotency"
+	"github.com/redrive-dev/redrive/internal/host"
+)
+
+// Launch makes the worker under test, on a host that is not the real one.
+type Launch func(on host.Host, b broker.Broker, h redrive.Handler, c redrive.Config) (Worker, error)
+
+// Options say what to run. Only Launch is needed; the others put something broken
+// in the place of what is right, to see it caught.
+type Options struct {
+	Launch Launch
+	// Broker wraps the connection of each process.
+	Broker func(broker.Broker) broker.Broker
+	// Inbox wraps the store of handled keys.
+	Inbox func(idempotency.Store) idempotency.Store
+	// Decide replaces the decision table.
+	Decide func(*decision.Input) decision.Verdict
+	// Config changes the configuration of each worker.
+	Config func(*redrive.Config)
+}
+
+// Result is how a seed ended.
+type Result struct {
+	Seed uint64
+	// Violations are the laws that were broken, in the order in which it was
+	// noticed.
+	Violations []Violation
+	// Messages were published, Deliveries handed over, and Runs of the handler made.
+	Messages, Deliveries, Runs int
+	// Steps of the scheduler, and the virtual time that passed.
+	Steps   int
+	Elapsed time.Duration
+	// Deaths is the number of processes that were killed.
+	Deaths int
+	// Trace is what happened, one line an event. It is only valid until the next
+	// Run of the same Arena.
+	Trace []byte
+}
+
+// Hash identifies the trace.
+func (r *Result) Hash() string {
+	sum := sha256.Sum256(r.Trace)
+	return hex.EncodeToString(sum[:])
+}
+
+// Arena keeps memory from one Run to the next. One goroutine at a time may use
+// it.
+type Arena struct{ arena }
+
+type arena struct {
+	idle     []*coroutine
+	runnable []*task
+	timers   timerHeap
+	trace    []byte
+}
+
+// Close ends the coroutines that the arena keeps.
+func (a *Arena) Close() {
+	for _, c := range a.idle {
+		c.stop()
+	}
+	a.idle = nil
+}
+
+// Limits of one seed.
+const (
+	mostSteps = 2_000_000
+	mostTime  = 80 * time.Hour // of virtual time after the last fault
+)
+
+// Run plays one seed.
+func (a *Arena) Run(seed uint64, o *Options) (*Result, error) {
+	if !layout() {
+		return nil, errors.New("this Go release lays out time.Time in another way: see instant.go")
+	}
+	w := newWorld(seed, draw(seed), o, &a.arena)
+	w.schedule()
+	deadline := int64(w.plan.horizon + mostTime)
+	for w.sched.step(deadline) {
+		if w.sched.steps > mostSteps || w.sched.fatal != "" || len(w.books.violations) >= mostViolations {
+			break
+		}
+	}
+	if w.sched.fatal != "" {
+		w.books.violate("the worker does not panic", "%s", w.sched.fatal)
+	} else if len(w.books.violations) == 0 {
+		w.books.check()
+		for _, s := range w.seats {
+			if s.proc != nil && w.drainedAt > 0 {
+				w.books.violate("clean stop", "%s did not end", s.proc.name)
+			}
+		}
+	}
+	w.end()
+	res := &Result{
+		Seed: seed, Violations: w.books.violations, Messages: len(w.plan.messages), Deliveries: w.books.deliveries,
+		Runs: w.books.handlerRuns, Steps: w.sched.steps, Elapsed: time.Duration(w.sched.now), Deaths: w.books.deaths, Trace: w.trace.buf,
+	}
+	a.idle, a.runnable, a.timers, a.trace = w.sched.idle, w.sched.runnable, w.sched.timers, w.trace.buf
+	clear(a.runnable[:cap(a.runnable)])
+	clear(a.timers[:cap(a.timers)])
+	return res, nil
+}
+
+// end unwinds everything that is left.
+func (w *world) end() {
+	w.stopped = true
+	n := len(w.trace.buf)
+	for _, s := range w.seats {
+		if p := s.proc; p != nil {
+			p.kill("at the end")
+			w.sched.unwind(p)
+		}
+	}
+	w.self.dead = true
+	w.sched.unwind(w.self)
+	w.trace.buf = w.trace.buf[:n]
+}
+
+// Describe is what a seed stands for, in a few lines.
+func Describe(seed uint64) string {
+	p := draw(seed)
+	return fmt.Sprintf("%d messages over %s, %d group(s) of %d worker(s), concurrency %d, in flight %d, lease %s, inbox %d, split %v, kills %d, fail %v lose %v hang %v slow %v, outages %v, refused %v, %d events",
+		len(p.messages), p.horizon, p.groups, p.seats, p.concurrency, p.inFlight, p.lease, p.inbox, p.split, p.kills, p.fail, p.lose, p.hang, p.slow, p.outages, p.refused, len(p.events))
+}
