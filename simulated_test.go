@@ -16,28 +16,28 @@ import (
 // What the simulation has found, each as a test of its own: seeds change their
 // meaning with the generator.
 
-// deaf is a broker that does not hear the first Pause and Resume calls.
-type deaf struct {
+// hardOfHearing is a broker that does not hear the first Pause and Resume calls.
+type hardOfHearing struct {
 	broker.Broker
 	pauses, resumes, failures atomic.Int64
 }
 
-func (d *deaf) Open(ctx context.Context, spec broker.Spec) (broker.Subscription, error) {
+func (d *hardOfHearing) Open(ctx context.Context, spec broker.Spec) (broker.Subscription, error) {
 	sub, err := d.Broker.Open(ctx, spec)
-	return &deafSub{sub, d}, err
+	return &hardOfHearingSub{sub, d}, err
 }
 
-type deafSub struct {
+type hardOfHearingSub struct {
 	broker.Subscription
-	broker *deaf
+	broker *hardOfHearing
 }
 
-func (s *deafSub) Pause(ctx context.Context) error {
+func (s *hardOfHearingSub) Pause(ctx context.Context) error {
 	s.broker.pauses.Add(1)
 	return s.Subscription.Pause(ctx)
 }
 
-func (s *deafSub) Resume(ctx context.Context) error {
+func (s *hardOfHearingSub) Resume(ctx context.Context) error {
 	s.broker.resumes.Add(1)
 	if s.broker.failures.Add(-1) >= 0 {
 		return errors.New("connection reset")
@@ -47,7 +47,7 @@ func (s *deafSub) Resume(ctx context.Context) error {
 
 func TestAResumeThatFailsIsRepeated(t *testing.T) {
 	inBubble(t, func(t *testing.T, b *bench) {
-		over := &deaf{Broker: b.broker.Client()}
+		over := &hardOfHearing{Broker: b.broker.Client()}
 		over.failures.Store(3)
 		var calls atomic.Int64
 		b.publish("a")
