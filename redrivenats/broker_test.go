@@ -119,6 +119,7 @@ func (b *testbench) letters(queue string) []broker.Letter {
 
 // TestNotesGoWithTheirMessages: a settled message leaves no note behind.
 func TestNotesGoWithTheirMessages(t *testing.T) {
+	t.Parallel()
 	for _, version := range []string{"", oldServers[0]} {
 		t.Run("server "+version, func(t *testing.T) {
 			b := newBench(t, natstest.Options{Version: version})

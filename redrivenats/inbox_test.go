@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -34,6 +35,7 @@ func openInbox(t *testing.T, b *redrivenats.Broker, now func() time.Time) *redri
 }
 
 func TestInboxConformance(t *testing.T) {
+	t.Parallel()
 	for _, version := range append([]string{""}, oldServers...) {
 		t.Run("server "+version, func(t *testing.T) {
 			b := newBench(t, natstest.Options{Version: version})
@@ -142,7 +144,7 @@ func proveInbox(t *testing.T, inbox *redrivenats.Inbox, kills int, hurt func()) 
 		t.Fatalf("%d of %d keys were completed", p.count(), keys)
 	}
 	for n := range keys {
-		r, err := inbox.Claim(t.Context(), fmt.Sprint(n), "g", "f", lease)
+		r, err := inbox.Claim(t.Context(), strconv.Itoa(n), "g", "f", lease)
 		if err != nil || r.State != idempotency.Done {
 			t.Errorf("key %d at the end: %v, %v, want done", n, r.State, err)
 		}
@@ -170,7 +172,7 @@ func (p *inboxProof) count() int {
 
 func (p *inboxProof) handle(ctx context.Context, n int) {
 	asked := time.Now()
-	r, err := p.inbox.Claim(ctx, fmt.Sprint(n), "g", "f", p.lease)
+	r, err := p.inbox.Claim(ctx, strconv.Itoa(n), "g", "f", p.lease)
 	if err != nil {
 		idle(ctx) // The state is unknown: a worker would hold the message.
 		return
@@ -229,7 +231,7 @@ func BenchmarkInboxClaimComplete(b *testing.B) {
 	b.SetParallelism(32)
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
-			r, err := inbox.Claim(b.Context(), fmt.Sprint(n.Add(1)), "g", "f", time.Minute)
+			r, err := inbox.Claim(b.Context(), strconv.FormatInt(n.Add(1), 10), "g", "f", time.Minute)
 			if err != nil {
 				b.Error(err)
 				return

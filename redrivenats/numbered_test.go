@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -179,7 +180,7 @@ func TestN09BrowseOneCategoryOfMany(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, l := range page {
-			if want := fmt.Sprint(seen * 10); string(l.Message.Body) != want {
+			if want := strconv.Itoa(seen * 10); string(l.Message.Body) != want {
 				t.Fatalf("letter %d is %q, want %s", seen, l.Message.Body, want)
 			}
 			seen++
@@ -205,6 +206,7 @@ func TestN09BrowseOneCategoryOfMany(t *testing.T) {
 // stream with limits the newest are forgotten by a server that is killed, and the
 // inbox recognises what comes again.
 func TestN10KillAfterAck(t *testing.T) {
+	t.Parallel()
 	const count = 200
 	t.Run("work queue", func(t *testing.T) {
 		b := newBench(t, natstest.Options{})
@@ -249,7 +251,7 @@ func TestN10KillAfterAck(t *testing.T) {
 func (b *testbench) handleAndKill(s broker.Subscription, count int, inbox *redrivenats.Inbox) {
 	b.t.Helper()
 	for i := range count {
-		b.publish("orders", fmt.Sprint(i))
+		b.publish("orders", strconv.Itoa(i))
 	}
 	got := receive(b.t, s, count)
 	var all sync.WaitGroup
@@ -276,6 +278,7 @@ func (b *testbench) handleAndKill(s broker.Subscription, count int, inbox *redri
 // TestN11ForeignConsumerAtMaxDeliver: what another program's consumer gave up is
 // found by looking, when the server's announcement has gone unheard.
 func TestN11ForeignConsumerAtMaxDeliver(t *testing.T) {
+	t.Parallel()
 	for name, retention := range map[string]jetstream.RetentionPolicy{"work queue": jetstream.WorkQueuePolicy, "limits": jetstream.LimitsPolicy} {
 		t.Run(name, func(t *testing.T) {
 			b := newBench(t, natstest.Options{})

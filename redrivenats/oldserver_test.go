@@ -2,6 +2,7 @@ package redrivenats_test
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -20,6 +21,7 @@ var oldServers = []string{"v2.10.27", "v2.11.17"}
 // TestConformanceOnOldServers runs the whole suite on servers whose retries wait
 // by delayed negative acknowledgements.
 func TestConformanceOnOldServers(t *testing.T) {
+	t.Parallel()
 	for _, version := range oldServers {
 		t.Run(version, func(t *testing.T) {
 			brokertest.RunCases(t, newRig(t, natstest.Options{Version: version}).harness(), mostCases())
@@ -34,6 +36,7 @@ func TestConformanceOnOldServers(t *testing.T) {
 // TestOldServerSaysWhatItCannot: the limits are in Caps, and no stream was asked
 // for what the server does not have.
 func TestOldServerSaysWhatItCannot(t *testing.T) {
+	t.Parallel()
 	for _, version := range oldServers {
 		t.Run(version, func(t *testing.T) {
 			b := newBench(t, natstest.Options{Version: version})
@@ -105,7 +108,7 @@ func TestRetriesWaitOverAnUpgrade(t *testing.T) {
 	s := b.subscribe(broker.Spec{Source: "orders"})
 	at := map[string]time.Time{}
 	for i := range 3 {
-		b.publish("orders", fmt.Sprint(i))
+		b.publish("orders", strconv.Itoa(i))
 		d := receive(t, s, 1)[0]
 		at[string(d.Msg().Body)] = time.Now().Add(3 * time.Second)
 		settle(t, d, broker.Retry{At: at[string(d.Msg().Body)], Envelope: []byte("{}"), PublishID: fmt.Sprint("r", i)})

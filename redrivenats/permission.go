@@ -9,7 +9,6 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-
 )
 
 // PermissionError says that the server does not let this user do something.
@@ -87,4 +86,3 @@ func onlyPermission(err error) error {
 	}
 	return nil
 }
-

@@ -73,6 +73,7 @@ func TestPermissionsOfTheGuide(t *testing.T) {
 // TestMissingPermissionIsNamed takes one permission of the guide away at a time:
 // the start says which.
 func TestMissingPermissionIsNamed(t *testing.T) {
+	t.Parallel()
 	all := guidePermissions(t)
 	for name, c := range map[string]struct{ without, with, missing string }{
 		"account":     {`"$JS.API.INFO"`, ``, `publish to "$JS.API.INFO"`},
