@@ -204,7 +204,7 @@ func (a *authority) file(name string) string { return filepath.Join(a.dir, name)
 func (a *authority) server(name string, clients bool, most uint16) func(*server.Options) {
 	pair, err := tls.LoadX509KeyPair(a.file(name+".pem"), a.file(name+".key"))
 	require.NoError(a.t, err)
-	c := &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS10, MaxVersion: most} //nolint:gosec // An old server is what one case is about.
+	c := &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS10, MaxVersion: most}
 	if clients {
 		c.ClientCAs, c.ClientAuth = x509.NewCertPool(), tls.RequireAndVerifyClientCert
 		c.ClientCAs.AddCert(a.cert)
