@@ -31,8 +31,8 @@ func TestManyHandlersFitIntoMemory(t *testing.T) {
 
 // inFlight returns by how many bytes heap and stacks have grown when so many
 // handlers run.
-func inFlight(t testing.TB, handlers int) uint64 {
-	t.Helper()
+func inFlight(tb testing.TB, handlers int) uint64 {
+	tb.Helper()
 	src := &instant{}
 	src.left.Store(int64(handlers))
 	var running atomic.Int64
@@ -48,23 +48,23 @@ func inFlight(t testing.TB, handlers int) uint64 {
 		return nil
 	}, redrive.Config{Source: source, Concurrency: handlers, MaxInFlight: handlers})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	before := inUse()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(tb.Context(), time.Minute)
 	defer cancel()
 	stopped := make(chan error, 1)
 	go func() { stopped <- w.Run(ctx) }()
 	select {
 	case <-all:
 	case <-ctx.Done():
-		t.Fatalf("%d of %d handlers run", running.Load(), handlers)
+		tb.Fatalf("%d of %d handlers run", running.Load(), handlers)
 	}
 	after := inUse()
 	close(done)
 	cancel()
 	if err := <-stopped; err != nil {
-		t.Error(err)
+		tb.Error(err)
 	}
 	return after - min(after, before)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -117,7 +118,7 @@ func drainByHand(b *testing.B, server *natstest.Server, stream string, messages 
 	}
 	body := make([]byte, 1024)
 	for n := range messages {
-		if _, err := js.PublishAsync(stream, body, jetstream.WithMsgID(fmt.Sprint(n)), jetstream.WithStallWait(time.Minute)); err != nil {
+		if _, err := js.PublishAsync(stream, body, jetstream.WithMsgID(strconv.Itoa(n)), jetstream.WithStallWait(time.Minute)); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -79,8 +79,9 @@ func (f *flow) settle(n int, err error) {
 // full fills the window of a machine.
 func (f *flow) full() {
 	f.t.Helper()
-	for i := 0; i < len(f.asked); i++ {
+	for served := 0; served < len(f.asked); {
 		f.receive()
+		served++
 	}
 	f.asked = nil
 }
