@@ -249,7 +249,7 @@ func (c *check) message(id ID, a *account) {
 		r.Dup += a.effects - 1
 	}
 	switch {
-	case a.pending > 0 && c.h.PowerCuts > 0 && a.effects+a.letters > 0:
+	case a.pending > 0 && c.h.ServerKills+c.h.PowerCuts > 0 && a.effects+a.letters > 0:
 		r.Ghosts++
 	case a.pending > 0:
 		r.Pending++

@@ -134,20 +134,20 @@ func TestAForgottenSettlementBringsItsNoteBack(t *testing.T) {
 	}
 }
 
-// After a power failure a message can be handled and there. One that is there and was
-// not handled is still to be done.
+// When the broker was killed a message can be handled and there. One that is there and
+// was not handled is still to be done.
 func TestGhostsWereHandled(t *testing.T) {
 	for cuts, verdict := range map[int]string{0: checker.Undecided, 1: checker.Pass} {
 		id := checker.ID{Producer: 1}
 		h, _ := one(0, started(id), effect(id), done(id))
-		h.PowerCuts = cuts
+		h.ServerKills = cuts
 		h.Letters = []checker.Letter{{ID: id, Readable: true, Digest: digest(id), Place: checker.Pending}}
 		if r := checker.Check(h); r.Verdict != verdict || r.Ghosts != cuts {
-			t.Errorf("%d cuts: %d ghosts, %s", cuts, r.Ghosts, &r)
+			t.Errorf("%d kills: %d ghosts, %s", cuts, r.Ghosts, &r)
 		}
 		h.Journals = [][]checker.Record{nil}
 		if r := checker.Check(h); r.Verdict != checker.Undecided || r.Ghosts != 0 {
-			t.Errorf("%d cuts, not handled: %d ghosts, %s", cuts, r.Ghosts, &r)
+			t.Errorf("%d kills, not handled: %d ghosts, %s", cuts, r.Ghosts, &r)
 		}
 	}
 }

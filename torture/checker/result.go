@@ -83,8 +83,8 @@ type Result struct {
 	Quarantined  int `json:"quarantined"`
 	Expired      int `json:"expired"`
 	Pending      int `json:"pending"`
-	// Ghosts are messages that were handled and are in the source all the same: after
-	// a power failure the broker knew the acknowledgement and not the removal.
+	// Ghosts are messages that were handled and are in a queue all the same: the broker
+	// that was killed knew the acknowledgement and not the removal.
 	Ghosts int `json:"ghosts"`
 
 	Lost Loss `json:"lost"`

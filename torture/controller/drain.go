@@ -14,9 +14,9 @@ import (
 const looksPerBeacons = 5
 
 // looksAtGhosts is how many looks find the same messages, none of them in flight or
-// waiting for its time, before they count as left for good. After a power failure
-// the broker can know that a message was acknowledged and not that it was removed
-// for that: it keeps the message and gives it to nobody. The checker sees whether
+// waiting for its time, before they count as left for good. A broker that was killed
+// can know that a message was acknowledged and not that it was removed for that: it
+// keeps the message and gives it to nobody. The checker sees whether
 // what is left was really handled.
 const looksAtGhosts = 30
 
@@ -44,7 +44,7 @@ func (r *run) drain(ctx context.Context) (bool, error) {
 		if still++; err != nil || moving || rest != before {
 			before, still = rest, 0
 		}
-		if r.config.PowerCuts > 0 && still >= looksAtGhosts {
+		if r.config.ServerKills+r.config.PowerCuts > 0 && still >= looksAtGhosts {
 			return true, nil
 		}
 		if err != nil {
