@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"sync"
 	"time"
 )
@@ -84,13 +85,16 @@ func (p *Process) Line(ctx context.Context) (string, error) {
 	case line, ok := <-p.lines:
 		if !ok {
 			<-p.done
-			return "", errors.Join(fmt.Errorf("%s ended: %s", p.cmd.Path, p.stderr.String()), p.err)
+			return "", errors.Join(fmt.Errorf("%s ended: %s", p.name(), p.stderr.String()), p.err)
 		}
 		return line, nil
 	case <-ctx.Done():
-		return "", fmt.Errorf("%s says nothing: %w", p.cmd.Path, context.Cause(ctx))
+		return "", fmt.Errorf("%s says nothing: %w", p.name(), context.Cause(ctx))
 	}
 }
+
+// name is the program's name without its folder, for pages that others read.
+func (p *Process) name() string { return filepath.Base(p.cmd.Path) }
 
 // Done is closed when the child has ended.
 func (p *Process) Done() <-chan struct{} { return p.done }
@@ -110,12 +114,12 @@ func (p *Process) Stop(patience time.Duration) error {
 	select {
 	case <-p.done:
 		if p.err != nil {
-			return fmt.Errorf("%s: %w: %s", p.cmd.Path, p.err, p.stderr.String())
+			return fmt.Errorf("%s: %w: %s", p.name(), p.err, p.stderr.String())
 		}
 		return nil
 	case <-timer.C:
 		p.Kill()
-		return fmt.Errorf("%s did not stop within %v and was killed", p.cmd.Path, patience)
+		return fmt.Errorf("%s did not stop within %v and was killed", p.name(), patience)
 	}
 }
 

@@ -18,6 +18,9 @@ func Render(p Page) string {
 	if p.Quick {
 		b.WriteString("**This was a quick run, with few messages and one round. It shows that everything can be measured, and its figures mean nothing.**\n\n")
 	}
+	if busy(p.Machine) {
+		fmt.Fprintf(&b, "**Other programs were at work on this machine (load average %s before the run). Figures of a quiet one are better, and their ratios closer together.**\n\n", p.Machine.Load)
+	}
 	b.WriteString(intro)
 	where(&b, p)
 	targets(&b, p)
@@ -46,6 +49,12 @@ its median is what a target is held to: a machine that is slow for a while is sl
 subjects. Absolute figures are those of this machine.
 
 `
+
+// busy reports whether something else ran before the run.
+func busy(m Machine) bool {
+	average, err := strconv.ParseFloat(m.Load, 64)
+	return err == nil && average >= 1
+}
 
 func where(b *strings.Builder, p Page) {
 	m := p.Machine
@@ -188,8 +197,6 @@ source or waits for a retry, and every failing one is in the dead-letter stream.
 nothing. redrive has 64 handlers and 256 messages in flight; the raw loop has 64 goroutines and the
 same 256 (128 pulled, 64 queued, 64 running), on the streams and consumers that redrive made;
 Watermill pulls 256, over all subscriptions together. All settle with a confirmed acknowledgement.
-"Client CPU" and "server CPU" are the processor time of each process, start and stop of the client
-included, for each message.
 
 A failing message fails four times, 10, 20 and 40 ms apart, and is then dead-lettered. For redrive
 and the raw loop every retry is a scheduled copy in the retry stream, confirmed, and then a confirmed
@@ -220,6 +227,9 @@ func experiment(b *strings.Builder, e Result) {
 	// The figure that is compared stands first.
 	if i := slices.Index(metrics, e.Metric); i > 0 {
 		metrics = slices.Insert(slices.Delete(metrics, i, i+1), 0, e.Metric)
+	}
+	if slices.Contains(metrics, rounds.ClientCPU) {
+		b.WriteString("CPU is the processor time of each process for each message, start and stop of the client included.\n\n")
 	}
 	b.WriteString("| |")
 	for _, m := range metrics {

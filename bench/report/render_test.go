@@ -110,6 +110,16 @@ func TestAQuickRunSaysSo(t *testing.T) {
 	}
 }
 
+func TestABusyMachineIsNamed(t *testing.T) {
+	for load, named := range map[string]bool{"0.99": false, "1.00": true, "16.60": true, "unknown": false} {
+		p := page()
+		p.Machine.Load = load
+		if got := strings.Contains(report.Render(p), "Other programs were at work"); got != named {
+			t.Errorf("load average %s: named %v, want %v", load, got, named)
+		}
+	}
+}
+
 func TestNumber(t *testing.T) {
 	for v, want := range map[float64]string{
 		0: "0", 0.00012: "0.00012", 0.0123: "0.0123", 0.9: "0.900", 0.951: "0.951", 1: "1", 1.2: "1.20", 57.25: "57.2", 60: "60", 99.96: "100",
