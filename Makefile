@@ -20,8 +20,13 @@ test: ## Test both modules
 .PHONY: test-full
 test-full: ## The same tests with large counts and the race detector (needs a C compiler)
 	REDRIVE_FULL=1 go test -race -timeout 90m work
+	go test -run '^TestSimulation$$' -v -timeout 90m . -simulation.seeds=200000
 	cd torture && REDRIVE_FULL=1 go test -race -timeout 60m ./...
 	cd e2e && REDRIVE_FULL=1 go test -race -timeout 60m ./...
+
+.PHONY: simulation
+simulation: ## Play 5,000 seeds of the simulation
+	go test -run '^TestSimulation' -v . -simulation.seeds=5000
 
 .PHONY: torture
 torture: ## Kill workers and the broker, and cut its power: nothing may be lost

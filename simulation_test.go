@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -15,11 +17,12 @@ import (
 	"github.com/redrive-dev/redrive/broker"
 	"github.com/redrive-dev/redrive/internal/host"
 	"github.com/redrive-dev/redrive/internal/simulation"
+	"github.com/redrive-dev/redrive/redrivetest/mutant"
 )
 
 var (
 	simulatedSeed  = flag.String("simulation.seed", os.Getenv("REDRIVE_SEED"), "replay this seed of the simulation, with its trace")
-	simulatedSeeds = flag.Int("simulation.seeds", 0, "how many seeds of the simulation to run (default 300, in CI 5000, with REDRIVE_FULL=1 200000)")
+	simulatedSeeds = flag.Int("simulation.seeds", 0, "how many seeds of the simulation to run (default 300, in CI 5000)")
 )
 
 func launch(on host.Host, b broker.Broker, h redrive.Handler, c redrive.Config) (simulation.Worker, error) {
@@ -30,8 +33,6 @@ func seedCount() int {
 	switch {
 	case *simulatedSeeds > 0:
 		return *simulatedSeeds
-	case os.Getenv("REDRIVE_FULL") != "":
-		return 200_000
 	case os.Getenv("CI") != "":
 		return 5_000
 	}
@@ -88,9 +89,10 @@ func TestSimulation(t *testing.T) {
 		replaySeed(t, seed, o)
 		return
 	}
-	seeds := make([]uint64, seedCount())
-	for i := range seeds {
-		seeds[i] = uint64(i + 1)
+	seeds := keptSeeds(t)
+	kept := len(seeds)
+	for i := range seedCount() {
+		seeds = append(seeds, uint64(i+1)) //nolint:gosec // not negative
 	}
 	start := time.Now()
 	shown := 0
@@ -110,9 +112,31 @@ func TestSimulation(t *testing.T) {
 		t.Logf("laws broken: %v", laws)
 	}
 	took := time.Since(start)
-	t.Logf("%d seeds, %d messages, %d deliveries, %d handler runs, %d steps, %d killed processes, %d seeds failed; %.0f histories of messages a second",
-		len(seeds), sum.messages.Load(), sum.deliveries.Load(), sum.runs.Load(), sum.steps.Load(), sum.deaths.Load(), sum.failed.Load(),
+	t.Logf("%d seeds, %d of them kept, %d messages, %d deliveries, %d handler runs, %d steps, %d killed processes, %d seeds failed; %.0f histories of messages a second",
+		len(seeds), kept, sum.messages.Load(), sum.deliveries.Load(), sum.runs.Load(), sum.steps.Load(), sum.deaths.Load(), sum.failed.Load(),
 		float64(sum.messages.Load())/took.Seconds())
+}
+
+// keptSeeds reads the seeds that once failed.
+func keptSeeds(t *testing.T) []uint64 {
+	t.Helper()
+	raw, err := os.ReadFile("testdata/simulation/seeds.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var seeds []uint64
+	for line := range strings.Lines(string(raw)) {
+		fields := strings.Fields(line)
+		if len(fields) == 0 || fields[0] == "#" {
+			continue
+		}
+		seed, err := strconv.ParseUint(fields[0], 10, 64)
+		if err != nil || len(fields) < 3 {
+			t.Fatalf("seeds.txt: %q is not a seed, a date and what it found", line)
+		}
+		seeds = append(seeds, seed)
+	}
+	return seeds
 }
 
 func verdicts(res *simulation.Result) string {
@@ -136,4 +160,77 @@ func replaySeed(t *testing.T, seed uint64, o *simulation.Options) {
 	if len(res.Violations) > 0 {
 		t.Errorf("seed %d: %s", seed, verdicts(res))
 	}
+}
+
+// Every wrong worker is caught, by a law that it breaks, within a bounded number
+// of seeds.
+func TestSimulationCatchesMutants(t *testing.T) {
+	const most = 400
+	laws := map[string][]string{
+		mutant.AckFirst:           {"nothing is lost"},
+		mutant.BudgetDeadLetters:  {"attempts"},
+		mutant.CountWhileOpen:     {"an outage is not poison"},
+		mutant.GroupInKey:         {"key is stable"},
+		mutant.HistoryDropped:     {"attempts", "envelope"},
+		mutant.InboxKeepsFailed:   {"nothing is lost"},
+		mutant.ProbeCounted:       {"an outage is not poison"},
+		mutant.ReleaseAsCrash:     {"suspicion has a reason"},
+		mutant.TimestampedKey:     {"publish ids are stable", "key is stable"},
+		mutant.UnconfirmedPublish: {"nothing is lost"},
+	}
+	for _, name := range mutant.Names() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if len(laws[name]) == 0 {
+				t.Fatal("no law is named for this mutant")
+			}
+			var a simulation.Arena
+			defer a.Close()
+			for seed := uint64(1); seed <= most; seed++ {
+				res, err := a.Run(seed, &simulation.Options{Launch: launch, Mutant: name})
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, v := range res.Violations {
+					if slices.Contains(laws[name], v.Law) {
+						t.Logf("seed %d: %s: %s", seed, v.Law, v.What)
+						return
+					}
+				}
+			}
+			t.Errorf("not caught by %q within %d seeds", laws[name], most)
+		})
+	}
+}
+
+// One seed is one history, to the byte: again, with used memory, and beside others.
+func TestSimulationIsDeterministic(t *testing.T) {
+	const seeds = 40
+	hashes := make([]string, seeds)
+	var a simulation.Arena
+	defer a.Close()
+	run := func(a *simulation.Arena, seed int) string {
+		res, err := a.Run(uint64(seed), &simulation.Options{Launch: launch}) //nolint:gosec // not negative
+		if err != nil {
+			t.Error(err)
+			return ""
+		}
+		return res.Hash()
+	}
+	for i := range seeds {
+		hashes[i] = run(&a, i)
+	}
+	var wg sync.WaitGroup
+	for range 3 {
+		wg.Go(func() {
+			var a simulation.Arena
+			defer a.Close()
+			for i := seeds - 1; i >= 0; i-- {
+				if got := run(&a, i); got != hashes[i] {
+					t.Errorf("seed %d: trace %s, and before %s", i, got, hashes[i])
+				}
+			}
+		})
+	}
+	wg.Wait()
 }

@@ -33,17 +33,16 @@ type books struct {
 
 // ledger is what one subscription did with one message.
 type ledger struct {
-	runs       int
-	turns      int // of the script
-	settled    int // runs whose delivery ended in a confirmed move
-	unsettled  int // deliveries with a run that did not
-	uncounted  int // failures that cost nothing, by the worker's own account
-	own        int // failures that no outage caused
-	effects    int
-	forks      int // copies beside an original that stayed
-	replays    int
-	conflicted bool
-	lone       bool // given up by the rule for messages that fail alone
+	runs      int
+	turns     int // of the script
+	settled   int // runs whose delivery ended in a confirmed move
+	unsettled int // deliveries with a run that did not
+	uncounted int // failures that cost nothing, by the worker's own account
+	own       int // failures that no outage caused
+	effects   int
+	forks     int // copies beside an original that stayed
+	replays   int
+	lone      bool // given up by the rule for messages that fail alone
 }
 
 // copyBook is one stored copy.

@@ -9,26 +9,19 @@ import (
 
 	"github.com/redrive-dev/redrive"
 	"github.com/redrive-dev/redrive/broker"
-	"github.com/redrive-dev/redrive/decision"
-	"github.com/redrive-dev/redrive/idempotency"
 	"github.com/redrive-dev/redrive/internal/host"
 )
 
 // Launch makes the worker under test, on a host that is not the real one.
 type Launch func(on host.Host, b broker.Broker, h redrive.Handler, c redrive.Config) (Worker, error)
 
-// Options say what to run. Only Launch is needed; the others put something broken
-// in the place of what is right, to see it caught.
+// Options say what to run.
 type Options struct {
+	// Launch makes the workers. Required.
 	Launch Launch
-	// Broker wraps the connection of each process.
-	Broker func(broker.Broker) broker.Broker
-	// Inbox wraps the store of handled keys.
-	Inbox func(idempotency.Store) idempotency.Store
-	// Decide replaces the decision table.
-	Decide func(*decision.Input) decision.Verdict
-	// Config changes the configuration of each worker.
-	Config func(*redrive.Config)
+	// Mutant names a wrong worker of package redrivetest/mutant, to see it caught.
+	// Default: none.
+	Mutant string
 }
 
 // Result is how a seed ended.

@@ -11,6 +11,7 @@ import (
 	"github.com/redrive-dev/redrive/broker"
 	"github.com/redrive-dev/redrive/idempotency"
 	"github.com/redrive-dev/redrive/redrivetest"
+	"github.com/redrive-dev/redrive/redrivetest/mutant"
 )
 
 const source = "orders"
@@ -124,25 +125,24 @@ func (w *world) boot(s *seat) {
 		Lease: pl.lease, StopTimeout: pl.stop, SettleTimeout: pl.settle, Name: p.name,
 		Heartbeat: pl.heartbeat,
 		Observers: []redrive.Observer{redrive.ObserverFunc(func(e *redrive.Event) { w.observe(p, e) })},
-		Test:      redrive.TestConfig{Seed: 1 + w.sched.random.Uint64()>>1, Decide: w.opts.Decide},
+		Test:      redrive.TestConfig{Seed: 1 + w.sched.random.Uint64()>>1},
 	}
 	if pl.keyHeader {
 		c.IdempotencyHeader = keyHeader
 	}
+	parts := mutant.Parts{Broker: &line{p}}
 	if pl.inbox != noInbox {
-		c.Inbox = &inbox{p}
-		if w.opts.Inbox != nil {
-			c.Inbox = w.opts.Inbox(c.Inbox)
+		parts.Inbox = &inbox{p}
+	}
+	if name := w.opts.Mutant; name != "" && (parts.Inbox != nil || name != mutant.InboxKeepsFailed) {
+		var err error
+		if parts, err = mutant.Apply(name, parts); err != nil {
+			w.books.violate("world", "%v", err)
+			return
 		}
 	}
-	var b broker.Broker = &line{p}
-	if w.opts.Broker != nil {
-		b = w.opts.Broker(b)
-	}
-	if w.opts.Config != nil {
-		w.opts.Config(&c)
-	}
-	worker, err := w.opts.Launch(p, b, w.handler(p), c)
+	c.Inbox, c.Test.Decide, c.Test.Key = parts.Inbox, parts.Decide, parts.Key
+	worker, err := w.opts.Launch(p, parts.Broker, w.handler(p), c)
 	if err != nil {
 		w.books.violate("start", "the worker does not start: %v", err)
 		return
