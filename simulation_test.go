@@ -33,6 +33,8 @@ func seedCount() int {
 	switch {
 	case *simulatedSeeds > 0:
 		return *simulatedSeeds
+	case raceDetector:
+		return 100
 	case os.Getenv("CI") != "":
 		return 5_000
 	}

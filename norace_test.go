@@ -1,0 +1,5 @@
+//go:build !race
+
+package redrive_test
+
+const raceDetector = false
