@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/redrive-dev/redrive/broker"
 	"github.com/redrive-dev/redrive/idempotency"
 )
 
@@ -78,5 +77,3 @@ func (w *world) commit(ctx context.Context, r *run) error {
 	}
 	return nil
 }
-
-var _ broker.Broker = (*line)(nil)

@@ -96,8 +96,12 @@ func (c *call) untilEnd() {
 	c.p.alive()
 }
 
-// line is a process's connection to the broker.
-type line struct{ p *process }
+// line is a process's connection to the broker. What looks at queues goes straight
+// through: workers do not use it.
+type line struct {
+	broker.Broker
+	p *process
+}
 
 func (b *line) Caps(context.Context, string) (broker.Caps, error) {
 	b.p.alive()
@@ -135,18 +139,6 @@ func (b *line) Publish(ctx context.Context, messages []broker.Outbound) []error 
 	}
 	return errs
 }
-
-func (b *line) Stats(ctx context.Context, queue string) (broker.Stats, error) {
-	b.p.alive()
-	return b.p.client.Stats(ctx, queue)
-}
-
-func (b *line) Letters(ctx context.Context, queue string) (broker.Letters, error) {
-	b.p.alive()
-	return b.p.client.Letters(ctx, queue)
-}
-
-func (b *line) Topology() broker.Topology { return b.p.client.Topology() }
 
 // refuse is the error of a queue that takes no copies now.
 func (w *world) refuse(k broker.QueueKind) error {

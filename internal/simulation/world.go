@@ -130,7 +130,7 @@ func (w *world) boot(s *seat) {
 	if pl.keyHeader {
 		c.IdempotencyHeader = keyHeader
 	}
-	parts := mutant.Parts{Broker: &line{p}}
+	parts := mutant.Parts{Broker: &line{p.client, p}}
 	if pl.inbox != noInbox {
 		parts.Inbox = &inbox{p}
 	}
