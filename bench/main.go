@@ -117,6 +117,9 @@ func execute(ctx context.Context, o options, args []string, stdout, stderr io.Wr
 		Machine: report.ThisMachine(os.TempDir()), Versions: report.Versions(), Commit: report.Commit(ctx),
 	}
 	r := runner{progress: stderr, start: time.Now(), limit: o.limit}
+	if !o.quick {
+		r.sampled = 2 * time.Second
+	}
 	var failed []error
 	for i, e := range chosen {
 		result, err := r.run(ctx, e, i+1, len(chosen))

@@ -20,6 +20,9 @@ type runner struct {
 	start    time.Time
 	// limit is the time after which each further experiment has one round only.
 	limit time.Duration
+	// sampled is how long a profile samples at least: a short measurement is
+	// repeated.
+	sampled time.Duration
 }
 
 func (r *runner) say(format string, args ...any) {
@@ -55,7 +58,7 @@ func (r *runner) run(ctx context.Context, e rounds.Experiment, number, of int) (
 			continue
 		}
 		r.say("    missed: %s; taking a profile", t.Name)
-		profile, err := profiled(ctx, e, t.Of)
+		profile, err := r.profiled(ctx, e, t.Of)
 		if err != nil {
 			return result, fmt.Errorf("%s: profile of %s: %w", e.ID, t.Of, err)
 		}
@@ -73,15 +76,21 @@ func describe(s rounds.Sample) string {
 	return strings.Join(parts, ", ")
 }
 
-// profiled measures a subject once more, with the profiler on. The figure is
-// thrown away.
-func profiled(ctx context.Context, e rounds.Experiment, subject string) (report.Profile, error) {
+// profiled measures a subject again, with the profiler on. The figures are thrown
+// away.
+func (r *runner) profiled(ctx context.Context, e rounds.Experiment, subject string) (report.Profile, error) {
 	i := slices.IndexFunc(e.Subjects, func(s rounds.Subject) bool { return s.Name == subject })
 	var raw bytes.Buffer
 	if err := pprof.StartCPUProfile(&raw); err != nil {
 		return report.Profile{}, err
 	}
-	_, err := e.Subjects[i].Measure(ctx)
+	var err error
+	for start := time.Now(); err == nil; {
+		_, err = e.Subjects[i].Measure(ctx)
+		if time.Since(start) >= r.sampled {
+			break
+		}
+	}
 	pprof.StopCPUProfile()
 	if err != nil {
 		return report.Profile{}, err
