@@ -64,16 +64,25 @@ func (b *Broker) checkPermissions(ctx context.Context, s *subscription) error {
 	if b.naks.Load() {
 		retry = l.retrySubject(s.names.Retry)
 	}
-	var errs []error
+	var probes []*nats.Msg
 	for _, subject := range []string{retry, l.dlqSubject(s.names.DeadLetter), l.markSubject("probe")} {
-		m := &nats.Msg{Subject: subject, Header: nats.Header{jetstream.ExpectedStreamHeader: []string{l.prefix + "_probe"}}}
-		_, err := b.req.publish(ctx, m)
-		errs = append(errs, onlyPermission(err))
+		probes = append(probes, &nats.Msg{Subject: subject, Header: nats.Header{jetstream.ExpectedStreamHeader: []string{l.prefix + "_probe"}}})
 	}
 	for _, lane := range s.lanes {
 		// A pull request that cannot be read is refused.
-		_, err := b.req.do(ctx, &nats.Msg{Subject: lane.next, Data: []byte("{")})
+		probes = append(probes, &nats.Msg{Subject: lane.next, Data: []byte("{")})
+	}
+	var errs []error
+	for _, m := range probes {
+		q, err := b.req.send(m)
+		if err != nil {
+			break // The connection is lost: nothing can be found out now.
+		}
+		_, err = q.wait(ctx, 2*slowAnswer)
 		errs = append(errs, onlyPermission(err))
+		if errors.Is(err, errTimeout) {
+			break // The server is slow, and a missing permission shows later.
+		}
 	}
 	return errors.Join(errs...)
 }
