@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"runtime/debug"
 	"sync"
@@ -77,10 +78,10 @@ func (w *Worker) beat(ctx context.Context, now time.Time, state report.State) {
 	}
 	w.heart.failing = failing
 	if failing {
-		w.cfg.Logger.Warn("heartbeats do not reach the broker: replays to this subscription are refused meanwhile",
+		w.cfg.Logger.WarnContext(ctx, "heartbeats do not reach the broker: replays to this subscription are refused meanwhile",
 			slog.String("source", w.cfg.Source), slog.Any("error", err))
 	} else {
-		w.cfg.Logger.Info("heartbeats reach the broker again", slog.String("source", w.cfg.Source))
+		w.cfg.Logger.InfoContext(ctx, "heartbeats reach the broker again", slog.String("source", w.cfg.Source))
 	}
 }
 
@@ -122,10 +123,7 @@ func reportBreaker(s breaker.Snapshot) report.Breaker {
 // report is the state of every breaker.
 func (d *dependencies) report(now time.Time) []report.Dependency {
 	d.mu.Lock()
-	breakers := make(map[string]*breaker.Breaker, len(d.byName))
-	for name, b := range d.byName {
-		breakers[name] = b
-	}
+	breakers := maps.Clone(d.byName)
 	d.mu.Unlock()
 	var out []report.Dependency
 	for name, b := range breakers {

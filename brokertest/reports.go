@@ -71,8 +71,9 @@ func (e *env) own(queue string) []string {
 	return out
 }
 
-func (e *env) wantOwn(queue string, want []string) {
+func (e *env) wantOutcomes(want []string) {
 	e.Helper()
+	const queue = broker.QueueOutcomes
 	var got []string
 	e.until(func() string {
 		got = e.own(queue)
@@ -89,7 +90,7 @@ func (e *env) wantOwn(queue string, want []string) {
 func outcomesKeepAll(e *env) {
 	want := e.outcomes(manyOutcomes)
 	for range 3 {
-		e.wantOwn(broker.QueueOutcomes, want)
+		e.wantOutcomes(want)
 	}
 	st, err := e.b.Stats(e.ctx, broker.QueueOutcomes)
 	if err != nil || e.caps.LettersMode == broker.Observe && st.Exact && st.Depth() < int64(len(want)) {
@@ -97,7 +98,7 @@ func outcomesKeepAll(e *env) {
 	}
 	if e.caps.DedupeWindow > 0 {
 		e.outcomes(2)
-		e.wantOwn(broker.QueueOutcomes, want)
+		e.wantOutcomes(want)
 	}
 	if e.caps.LettersMode != broker.Observe {
 		return
@@ -108,7 +109,7 @@ func outcomesKeepAll(e *env) {
 		e.Fatalf("record %q is gone", want[1])
 	}
 	if e.removeIfAble(broker.QueueOutcomes, letters[i]) {
-		e.wantOwn(broker.QueueOutcomes, slices.Delete(want, 1, 2))
+		e.wantOutcomes(slices.Delete(want, 1, 2))
 	}
 }
 
@@ -159,5 +160,5 @@ func outcomesSurvive(e *env) {
 		}
 		return ""
 	})
-	e.wantOwn(broker.QueueOutcomes, want)
+	e.wantOutcomes(want)
 }

@@ -22,7 +22,7 @@ func reportSabotages() []sabotage {
 				o.Key = []byte("none")
 			}
 		})},
-		{name: "heartbeats keep the first", send: firstOfAKey},
+		{name: "heartbeats keep the first", send: firstOfAKey()},
 		{name: "no queues for reports", topo: func(t broker.Topology) broker.Topology { return withoutReports{t} }},
 	}
 }
@@ -67,18 +67,20 @@ func rekeyed(change func(*broker.Outbound)) func(broker.Broker, context.Context,
 }
 
 // firstOfAKey confirms a heartbeat and drops it if there is one of its key.
-func firstOfAKey(b broker.Broker, ctx context.Context, ms []broker.Outbound) []error {
-	errs := make([]error, len(ms))
-	for i := range ms {
-		if l, err := b.Letters(ctx, broker.QueueHeartbeats); err == nil && ms[i].Queue == broker.QueueHeartbeats {
-			all, _, _ := l.Scan(ctx, "", 1000)
-			if slices.ContainsFunc(all, func(l broker.Letter) bool { return slices.Equal(l.Message.Key, ms[i].Key) }) {
-				continue
+func firstOfAKey() func(broker.Broker, context.Context, []broker.Outbound) []error {
+	return func(b broker.Broker, ctx context.Context, ms []broker.Outbound) []error {
+		errs := make([]error, len(ms))
+		for i := range ms {
+			if l, err := b.Letters(ctx, broker.QueueHeartbeats); err == nil && ms[i].Queue == broker.QueueHeartbeats {
+				all, _, _ := l.Scan(ctx, "", 1000)
+				if slices.ContainsFunc(all, func(l broker.Letter) bool { return slices.Equal(l.Message.Key, ms[i].Key) }) {
+					continue
+				}
 			}
+			errs[i] = b.Publish(ctx, ms[i:i+1])[0]
 		}
-		errs[i] = b.Publish(ctx, ms[i:i+1])[0]
+		return errs
 	}
-	return errs
 }
 
 // withoutReports hides what Ensure made.

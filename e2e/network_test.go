@@ -230,6 +230,7 @@ func (r *rig) link(t brokertest.T) (broker.Broker, brokertest.Link) {
 // TestFaultyNetworks runs every case about lost connections, of adapter and of
 // worker, on every kind of network fault and in both directions.
 func TestFaultyNetworks(t *testing.T) {
+	t.Parallel()
 	for _, f := range faults() {
 		t.Run(f.name, func(t *testing.T) {
 			t.Parallel()

@@ -183,6 +183,7 @@ func (a *Account) collect(b Books) map[uint64]*ledgerLine {
 			}
 		case broker.KindSource, broker.KindRetry, broker.KindReplay:
 			l.waiting++
+		case broker.KindOutcomes, broker.KindHeartbeats:
 		}
 	}
 	return lines

@@ -194,7 +194,8 @@ func (o *observer) Observe(e *redrive.Event) {
 		line.State = e.State.String()
 	case redrive.EventDeadLettered, redrive.EventQuarantined:
 		line.Category = e.Category.String()
-	case redrive.EventMoveFailed, redrive.EventReceiveFailed, redrive.EventMarkFailed, redrive.EventInboxUnreachable:
+	case redrive.EventMoveFailed, redrive.EventReceiveFailed, redrive.EventMarkFailed, redrive.EventInboxUnreachable,
+		redrive.EventOutcomeFailed, redrive.EventOutcomeLost:
 		if e.Err != nil {
 			line.Text = e.Err.Error()
 		}

@@ -65,6 +65,7 @@ func onPostgres(t *testing.T, db *sql.DB, now func() time.Time) *sqlinbox.Inbox 
 }
 
 func TestPostgreSQLKeepsTheContract(t *testing.T) {
+	t.Parallel()
 	db := postgres(t)
 	idempotencytest.Run(t, func(t *testing.T, now func() time.Time) idempotency.Store { return onPostgres(t, db, now) })
 }
@@ -72,6 +73,7 @@ func TestPostgreSQLKeepsTheContract(t *testing.T) {
 // The inbox row commits and rolls back with the handler's own work, also when
 // the connection is cut in the middle.
 func TestPostgreSQLCommitsWithTheHandler(t *testing.T) {
+	t.Parallel()
 	db := postgres(t)
 	i := onPostgres(t, db, time.Now)
 	effects := fmt.Sprintf("effects_%016x", rand.Uint64())
