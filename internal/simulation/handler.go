@@ -89,6 +89,9 @@ func (w *world) play(ctx context.Context, r *run, m *message) error {
 	case slow:
 		s.sleep(int64(m.takes), ctx)
 	case late:
+		if err := w.downstream(ctx, r, w.plan.outages); err != nil {
+			return err
+		}
 		s.sleep(int64(w.plan.policy.HandlerTimeout)+s.random.Int64N(int64(w.plan.policy.HandlerGrace)), nil)
 		return w.commit(context.WithoutCancel(ctx), r)
 	case stuck:

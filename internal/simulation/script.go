@@ -158,7 +158,10 @@ func (p *plan) drawMessages(d dice) {
 			m.hostile = pick(d, garbage, copied, future)
 		}
 		if m.hostile == future {
-			p.futures++
+			// They go round until the end, which is no more than a few are worth.
+			if p.futures++; p.futures > 3 {
+				m.hostile, p.futures = friendly, 3
+			}
 		}
 		m.steering = steering && d.chance(0.5)
 		m.twice = d.chance(0.02)
