@@ -423,7 +423,7 @@ func (b *books) exited(p *process, asked bool, err error) {
 	}
 	if err != nil {
 		b.cut = true
-		if b.w.stopped && len(p.running) == 0 {
+		if b.w.stopped && !p.late {
 			b.violate("clean stop", "%s: %v", p.name, err)
 		}
 		return

@@ -27,6 +27,7 @@ type process struct {
 	killAt int
 	dead   bool // killed, or ended
 	ended  bool // Run has returned
+	late   bool // handlers ran when it was asked to stop
 
 	frozenUntil int64
 	frozen      []*task

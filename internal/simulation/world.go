@@ -188,6 +188,7 @@ func (w *world) died(p *process) {
 func (w *world) stop(s *seat) {
 	if p := s.proc; p != nil {
 		w.trace.line("stop").p(p).end()
+		p.late = len(p.running) > 0
 		p.cancel()
 	}
 }
