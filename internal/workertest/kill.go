@@ -115,10 +115,11 @@ func killedAt(e *bench, s step, end string, p plan) {
 		e.Cleanup(l.Heal)
 		l.DropSettlements()
 		first = e.start(b, p, dies, func(c *redrive.Config) {
-			// The first try of the move ends without an answer: by then it is dead.
-			c.SettleTimeout = e.h.Lease
+			// The first try of the move ends without an answer, or with the lease: by
+			// then it is dead.
+			c.SettleTimeout = e.h.Lease / 2
 			c.Observers = append(c.Observers, redrive.ObserverFunc(func(ev *redrive.Event) {
-				if ev.Kind == redrive.EventMoveFailed {
+				if ev.Kind == redrive.EventMoveFailed || ev.Kind == redrive.EventLeaseLost {
 					died()
 				}
 			}))
