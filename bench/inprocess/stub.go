@@ -36,6 +36,11 @@ func (b *stub) Open(context.Context, broker.Spec) (broker.Subscription, error) {
 	}}, nil
 }
 
+// Publish takes heartbeats.
+func (b *stub) Publish(_ context.Context, messages []broker.Outbound) []error {
+	return make([]error, len(messages))
+}
+
 type stubSubscription struct {
 	left     int64
 	delivery stubDelivery
