@@ -50,7 +50,7 @@ func (w *Worker) outcomeOfReplay(a *engine.Action) report.Outcome {
 		ReplayID: replayID(e), Replays: e.Replays, Source: w.cfg.Source, Group: w.cfg.Group,
 		Key: w.message(flightOf(a.Item)).IdempotencyKey, Worker: w.cfg.Name, At: w.host.Now(),
 	}
-	switch v.Action {
+	switch v.Action { //nolint:exhaustive // only final verdicts are reported
 	case decision.Settle:
 		o.Verdict = report.Settled
 		if v.Duplicate {

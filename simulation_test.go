@@ -49,6 +49,7 @@ type tally struct {
 // simulate runs seeds on all processors.
 func simulate(t *testing.T, seeds []uint64, o *simulation.Options, report func(*simulation.Result)) *tally {
 	t.Helper()
+	ctx := t.Context()
 	var sum tally
 	var next atomic.Int64
 	var mu sync.Mutex
@@ -58,7 +59,7 @@ func simulate(t *testing.T, seeds []uint64, o *simulation.Options, report func(*
 			var a simulation.Arena
 			defer a.Close()
 			for i := next.Add(1) - 1; i < int64(len(seeds)); i = next.Add(1) - 1 {
-				res, err := a.Run(seeds[i], o)
+				res, err := a.Run(ctx, seeds[i], o)
 				if err != nil {
 					t.Error(err)
 					return
@@ -94,7 +95,7 @@ func TestSimulation(t *testing.T) {
 	seeds := keptSeeds(t)
 	kept := len(seeds)
 	for i := range seedCount() {
-		seeds = append(seeds, uint64(i+1)) //nolint:gosec // not negative
+		seeds = append(seeds, uint64(i+1))
 	}
 	start := time.Now()
 	shown := 0
@@ -142,18 +143,19 @@ func keptSeeds(t *testing.T) []uint64 {
 }
 
 func verdicts(res *simulation.Result) string {
-	out := ""
+	var out strings.Builder
 	for _, v := range res.Violations {
-		out += fmt.Sprintf("\n  %s: %s", v.Law, v.What)
+		fmt.Fprintf(&out, "\n  %s: %s", v.Law, v.What)
 	}
-	return out + fmt.Sprintf("\n  replay it with: go test -run '^TestSimulation$' -simulation.seed=%d .", res.Seed)
+	fmt.Fprintf(&out, "\n  replay it with: go test -run '^TestSimulation$' -simulation.seed=%d .", res.Seed)
+	return out.String()
 }
 
 func replaySeed(t *testing.T, seed uint64, o *simulation.Options) {
 	t.Helper()
 	var a simulation.Arena
 	defer a.Close()
-	res, err := a.Run(seed, o)
+	res, err := a.Run(t.Context(), seed, o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -167,6 +169,7 @@ func replaySeed(t *testing.T, seed uint64, o *simulation.Options) {
 // Every wrong worker is caught, by a law that it breaks, within a bounded number
 // of seeds.
 func TestSimulationCatchesMutants(t *testing.T) {
+	t.Parallel()
 	const most = 400
 	laws := map[string][]string{
 		mutant.AckFirst:           {"nothing is lost"},
@@ -189,7 +192,7 @@ func TestSimulationCatchesMutants(t *testing.T) {
 			var a simulation.Arena
 			defer a.Close()
 			for seed := uint64(1); seed <= most; seed++ {
-				res, err := a.Run(seed, &simulation.Options{Launch: launch, Mutant: name})
+				res, err := a.Run(t.Context(), seed, &simulation.Options{Launch: launch, Mutant: name})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -212,7 +215,7 @@ func TestSimulationIsDeterministic(t *testing.T) {
 	var a simulation.Arena
 	defer a.Close()
 	run := func(a *simulation.Arena, seed int) string {
-		res, err := a.Run(uint64(seed), &simulation.Options{Launch: launch}) //nolint:gosec // not negative
+		res, err := a.Run(t.Context(), uint64(seed), &simulation.Options{Launch: launch})
 		if err != nil {
 			t.Error(err)
 			return ""

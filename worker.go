@@ -290,9 +290,9 @@ func (w *Worker) Run(ctx context.Context) error {
 	defer w.settle.cancel(engine.ErrShutdown)
 
 	receiving, pausing, ticking := w.host.Gate(), w.host.Gate(), w.host.Gate()
-	w.host.Start(func() { defer receiving.Open(); w.receiveLoop() })
-	w.host.Start(func() { defer pausing.Open(); w.pauseLoop() })
-	w.host.Start(func() { defer ticking.Open(); w.tickLoop() })
+	w.host.Start(func() { defer receiving.Open(); w.receiveLoop() }) //nolint:contextcheck // the worker has lifetimes of its own
+	w.host.Start(func() { defer pausing.Open(); w.pauseLoop() })     //nolint:contextcheck // as above
+	w.host.Start(func() { defer ticking.Open(); w.tickLoop() })      //nolint:contextcheck // as above
 
 	if w.cfg.Heartbeat > 0 {
 		w.heart.alive, w.heart.startedAt = newLifetime(base), w.host.Now()

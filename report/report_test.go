@@ -122,8 +122,11 @@ func TestARepeatHasTheSameID(t *testing.T) {
 func TestKeysOfWorkersAreApart(t *testing.T) {
 	keys := map[string]report.Heartbeat{}
 	for _, h := range []report.Heartbeat{
-		{Source: "a", Group: "b", Worker: "c"}, {Source: "a/b", Group: "", Worker: "c"}, {Source: "a", Group: "b/c", Worker: ""},
-		{Source: "a%2Fb", Group: "", Worker: "c"}, {Source: "a", Group: "b", Worker: "d"},
+		{Source: "a", Group: "b", Worker: "c"},
+		{Source: "a/b", Group: "", Worker: "c"},
+		{Source: "a", Group: "b/c", Worker: ""},
+		{Source: "a%2Fb", Group: "", Worker: "c"},
+		{Source: "a", Group: "b", Worker: "d"},
 	} {
 		if other, taken := keys[h.Key()]; taken {
 			t.Errorf("%+v and %+v share the key %q", h, other, h.Key())

@@ -15,20 +15,30 @@ import (
 
 // Host is a process as the worker sees it. It is safe for concurrent use.
 type Host interface {
+	Clock
+	Tasks
+	// ID makes a random id of 32 hexadecimal digits.
+	ID() string
+	// Stack is the stack of the caller, as text.
+	Stack() []byte
+}
+
+// Clock is the time, and what ends by it.
+type Clock interface {
 	// Now is the time.
 	Now() time.Time
+	// Timeout is context.WithTimeout.
+	Timeout(parent context.Context, d time.Duration) (context.Context, context.CancelFunc)
+}
+
+// Tasks run beside each other and wait for each other.
+type Tasks interface {
 	// Start runs f beside the caller.
 	Start(f func())
 	// Gate makes a closed gate.
 	Gate() Gate
 	// Await returns when the context has ended.
 	Await(ctx context.Context)
-	// Timeout is context.WithTimeout.
-	Timeout(parent context.Context, d time.Duration) (context.Context, context.CancelFunc)
-	// ID makes a random id of 32 hexadecimal digits.
-	ID() string
-	// Stack is the stack of the caller, as text.
-	Stack() []byte
 }
 
 // Gate is a place where one goroutine at a time waits until another one has

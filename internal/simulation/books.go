@@ -408,7 +408,7 @@ func (b *books) abandoned(p *process, id int) {
 
 // suspected checks that there is a reason to suspect a message.
 func (b *books) suspected(p *process, id int) {
-	for _, c := range b.copies { //nolint:revive // only whether there is one
+	for _, c := range b.copies {
 		if c.last.id == id && c.at.Cluster == p.group && (c.handed-1-c.explained >= 2 || c.last.Deliveries().Mark.StartedAlone > 0) {
 			return
 		}

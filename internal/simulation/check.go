@@ -1,6 +1,8 @@
 package simulation
 
 import (
+	"fmt"
+	"strings"
 	"time"
 
 	"github.com/redrive-dev/redrive/broker"
@@ -167,7 +169,7 @@ func (b *books) checkCrashLoop(id int, bad func(law, why string)) {
 	if kind == killer {
 		return
 	}
-	for _, c := range b.copies { //nolint:revive // only whether there is one
+	for _, c := range b.copies {
 		if c.last.id == id && c.aloneLost >= b.w.plan.policy.WithDefaults().Poison.CrashThreshold {
 			return
 		}
@@ -206,19 +208,19 @@ func (b *books) alone(id int, at *letter) bool {
 
 // leftovers says what is still in the queues.
 func (w *world) leftovers() string {
-	out := ""
+	var out strings.Builder
 	for g, n := range w.names {
 		for _, q := range []string{n.Source, n.Retry, n.Replay} {
-			ids := ""
+			var ids strings.Builder
 			w.scan(q, func(l *broker.Letter) {
-				if len(ids) < 100 {
-					ids += " m" + string(l.Message.Body[1:min(len(l.Message.Body), 8)]) + " (" + string(l.Message.Key) + ")"
+				if ids.Len() < 100 {
+					fmt.Fprintf(&ids, " m%d (%s)", idOf(l.Message.Body), l.Message.Key)
 				}
 			})
-			if ids != "" && (g == 0 || q != source) {
-				out += q + ":" + ids + "; "
+			if ids.Len() > 0 && (g == 0 || q != source) {
+				fmt.Fprintf(&out, "%s:%s; ", q, ids.String())
 			}
 		}
 	}
-	return out
+	return out.String()
 }

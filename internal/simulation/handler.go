@@ -42,30 +42,43 @@ func (w *world) handler(p *process) redrive.Handler {
 	}
 }
 
+// play does what the script of the message says.
 func (w *world) play(ctx context.Context, r *run, m *message) error {
+	again := w.books.turn(r) <= m.times
+	if err := m.verdict(again); err != nil {
+		return err
+	}
 	s := w.sched
-	turn := w.books.turn(r)
-	again := turn <= m.times
+	limit, grace := w.plan.policy.HandlerTimeout, w.plan.policy.HandlerGrace
+	blind := context.WithoutCancel(ctx) // of a handler that does not look at its context
+	switch {
+	case m.kind == kills && again, m.kind == killer:
+		w.die(r)
+	case m.kind == slow:
+		s.sleep(ctx, int64(m.takes))
+	case m.kind == stuck && again:
+		s.sleep(blind, int64(limit+grace)+s.random.Int64N(int64(5*time.Minute)))
+	case m.kind == dependent:
+		err := redrive.Dependency(ctx, "bank", func(ctx context.Context) error { return w.downstream(ctx, r, w.plan.bank) })
+		if err != nil {
+			return fmt.Errorf("charge: %w", err)
+		}
+	}
+	if err := w.downstream(ctx, r, w.plan.outages); err != nil {
+		return err
+	}
+	if m.kind == late {
+		s.sleep(blind, int64(limit)+s.random.Int64N(int64(grace)))
+	}
+	return w.commit(blind, r)
+}
+
+// verdict is how a run ends before anything is called, nil if it goes on.
+func (m *message) verdict(again bool) error {
 	fail := errors.New("no stock")
 	switch m.kind {
-	case transient:
-		if again {
-			return redrive.Transient(fail)
-		}
 	case forever:
 		return redrive.Transient(fail)
-	case unclassified:
-		if again {
-			return fail
-		}
-	case retryAfter:
-		if again {
-			return redrive.RetryAfter(m.takes, fail)
-		}
-	case throttled:
-		if again {
-			return redrive.Throttled(m.takes, fail)
-		}
 	case schema:
 		return redrive.Schema(fail)
 	case business:
@@ -74,41 +87,30 @@ func (w *world) play(ctx context.Context, r *run, m *message) error {
 		return redrive.Integration(fail)
 	case requested:
 		return redrive.Quarantine(fail)
-	case panics:
-		if again {
-			panic(fail.Error())
-		}
 	case panicsForever:
-		panic(fail.Error())
-	case kills:
+		panic(fail.Error()) //nolint:forbidigo // as handlers do
+	case transient, unclassified, retryAfter, throttled, panics:
 		if again {
-			w.die(r)
+			return m.passing(fail)
 		}
-	case killer:
-		w.die(r)
-	case slow:
-		s.sleep(int64(m.takes), ctx)
-	case late:
-		if err := w.downstream(ctx, r, w.plan.outages); err != nil {
-			return err
-		}
-		s.sleep(int64(w.plan.policy.HandlerTimeout)+s.random.Int64N(int64(w.plan.policy.HandlerGrace)), nil)
-		return w.commit(context.WithoutCancel(ctx), r)
-	case stuck:
-		if again {
-			s.sleep(int64(w.plan.policy.HandlerTimeout+w.plan.policy.HandlerGrace)+s.random.Int64N(int64(5*time.Minute)), nil)
-		}
-	case dependent:
-		err := redrive.Dependency(ctx, "bank", func(ctx context.Context) error { return w.downstream(ctx, r, w.plan.bank) })
-		if err != nil {
-			return fmt.Errorf("charge: %w", err)
-		}
-	case works, kindEnd:
+	case works, slow, late, stuck, kills, killer, dependent, kindEnd:
 	}
-	if err := w.downstream(ctx, r, w.plan.outages); err != nil {
-		return err
+	return nil
+}
+
+// passing is a failure that comes some times and then no more.
+func (m *message) passing(fail error) error {
+	switch m.kind { //nolint:exhaustive // the other kinds do not fail like this
+	case transient:
+		return redrive.Transient(fail)
+	case retryAfter:
+		return redrive.RetryAfter(m.takes, fail)
+	case throttled:
+		return redrive.Throttled(m.takes, fail)
+	case panics:
+		panic(fail.Error()) //nolint:forbidigo // as handlers do
 	}
-	return w.commit(context.WithoutCancel(ctx), r)
+	return fail
 }
 
 // die kills the process from inside of the handler.
@@ -116,13 +118,13 @@ func (w *world) die(r *run) {
 	w.sched.yield()
 	r.p.alive()
 	r.p.kill(fmt.Sprintf("by m%d", r.id))
-	panic(killed{})
+	panic(killed{}) //nolint:forbidigo // the rest of the handler does not happen
 }
 
 // downstream is a call to what the handler needs.
 func (w *world) downstream(ctx context.Context, r *run, away []outage) error {
 	s := w.sched
-	s.sleep(s.random.Int64N(int64(50*time.Millisecond)), ctx)
+	s.sleep(ctx, s.random.Int64N(int64(50*time.Millisecond)))
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("call: %w", err)
 	}
@@ -138,7 +140,7 @@ func (w *world) downstream(ctx context.Context, r *run, away []outage) error {
 		if !o.hangs {
 			return redrive.Transient(errors.New("connection refused"))
 		}
-		s.sleep(int64(o.to)-s.now, ctx)
+		s.sleep(ctx, int64(o.to)-s.now)
 		if err := ctx.Err(); err != nil {
 			return fmt.Errorf("call: %w", err)
 		}

@@ -17,7 +17,7 @@ func instant(wall time.Time, mono int64) time.Time {
 		year1885     = -2682288000 // in Unix seconds
 	)
 	raw := rawTime{
-		wall: hasMonotonic | uint64(wall.Unix()-year1885)<<nsecShift | uint64(wall.Nanosecond()), //nolint:gosec // in range for the years from 1885 to 2157
+		wall: hasMonotonic | uint64(wall.Unix()-year1885)<<nsecShift | uint64(wall.Nanosecond()), // in range from 1885 to 2157
 		ext:  mono,
 	}
 	return *(*time.Time)(unsafe.Pointer(&raw)) //nolint:gosec // see layout

@@ -86,13 +86,13 @@ func (c *call) travel() {
 	if !w.healed && w.plan.slow > 0 && w.sched.random.Float64() < w.plan.slow {
 		d = w.sched.random.Int64N(2 * int64(w.plan.settle))
 	}
-	w.sched.sleep(d, c.ctx)
+	w.sched.sleep(c.ctx, d)
 	c.p.alive()
 }
 
 // untilEnd waits until the caller has given up, or the connection is found dead.
 func (c *call) untilEnd() {
-	c.p.world.sched.sleep(int64(time.Minute), c.ctx)
+	c.p.world.sched.sleep(c.ctx, int64(time.Minute))
 	c.p.alive()
 }
 
@@ -165,7 +165,7 @@ func (s *subscription) Receive(ctx context.Context, most int) ([]broker.Delivery
 		return nil, err
 	}
 	for {
-		got, err := s.inner.TryReceive(w.now(), most)
+		got, err := s.inner.TryReceive(w.now(), most) //nolint:contextcheck // it does not wait
 		if err != nil {
 			w.trace.line("receive").p(s.p).err(err).end()
 			return nil, err
@@ -180,7 +180,7 @@ func (s *subscription) Receive(ctx context.Context, most int) ([]broker.Delivery
 			}
 		}
 		w.receivers = append(w.receivers, w.sched.current)
-		w.sched.wait(until, ctx)
+		w.sched.wait(ctx, until)
 		s.p.alive()
 		if err := ctx.Err(); err != nil {
 			return nil, err

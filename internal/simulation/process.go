@@ -18,6 +18,7 @@ type process struct {
 	group  string
 	client *redrivetest.Broker
 	worker Worker
+	ctx    context.Context //nolint:containedctx // of its life, until it is asked to stop
 	cancel context.CancelFunc
 
 	tasks  []*task
@@ -59,7 +60,7 @@ func (p *process) Gate() host.Gate { return &gate{process: p} }
 func (p *process) Await(ctx context.Context) {
 	for ctx.Err() == nil {
 		p.alive()
-		p.world.sched.wait(-1, ctx)
+		p.world.sched.wait(ctx, -1)
 	}
 }
 
@@ -94,7 +95,7 @@ func (p *process) Stack() []byte {
 // alive unwinds the task of a process that has died.
 func (p *process) alive() {
 	if p.dead {
-		panic(killed{})
+		panic(killed{}) //nolint:forbidigo // it unwinds the task of a dead process
 	}
 }
 
@@ -188,7 +189,7 @@ func (g *gate) Wait(until time.Time) bool {
 	}
 	for !g.open && (at < 0 || s.now < at) {
 		g.waiter = s.current
-		s.wait(at, nil)
+		s.wait(p.world.ctx, at)
 		g.waiter = nil
 	}
 	if g.open {

@@ -1,7 +1,6 @@
 package simulation
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -36,7 +35,7 @@ func (w *world) publish(m *message) {
 	if m.twice {
 		times = 2
 	}
-	for n := 0; n < times; n++ {
+	for n := range times {
 		if m.twice {
 			out.ID = fmt.Sprintf("pub:m%d:%d", m.id, n)
 		}
@@ -45,10 +44,10 @@ func (w *world) publish(m *message) {
 				if tries > 3 {
 					return // never published, for certain
 				}
-				w.sched.sleep(int64(time.Second), nil)
+				w.sched.sleep(w.ctx, int64(time.Second))
 				continue
 			}
-			if err := w.hub.Publish(context.Background(), []broker.Outbound{out})[0]; err != nil {
+			if err := w.hub.Publish(w.ctx, []broker.Outbound{out})[0]; err != nil {
 				w.books.violate("world", "publish m%d: %v", m.id, err)
 				return
 			}
@@ -61,7 +60,7 @@ func (w *world) publish(m *message) {
 			if tries > 3 {
 				return
 			}
-			w.sched.sleep(int64(time.Second), nil)
+			w.sched.sleep(w.ctx, int64(time.Second))
 		}
 		w.books.confirmed[m.id] = true
 	}
@@ -132,14 +131,14 @@ func (w *world) replayOne(group int, queue string, l *broker.Letter) error {
 		Body: l.Message.Body, Headers: l.Message.Headers, Envelope: raw,
 	}
 	for range 2 {
-		if err := w.hub.Publish(context.Background(), []broker.Outbound{out})[0]; err != nil {
+		if err := w.hub.Publish(w.ctx, []broker.Outbound{out})[0]; err != nil {
 			w.books.violate("world", "replay m%d: %v", id, err)
 			return nil
 		}
 		w.books.ledger(group, id).replays++
 		w.trace.line("replay").n("m", id).s(queue).end()
 		w.changed()
-		w.sched.sleep(w.sched.random.Int64N(int64(5*time.Second)), nil)
+		w.sched.sleep(w.ctx, w.sched.random.Int64N(int64(5*time.Second)))
 		if w.healed || w.sched.random.Float64() >= w.plan.lose {
 			break
 		}
@@ -147,9 +146,9 @@ func (w *world) replayOne(group int, queue string, l *broker.Letter) error {
 	if !w.healed && w.sched.random.Float64() < w.plan.fail {
 		return errOperatorDied
 	}
-	letters, err := w.hub.Letters(context.Background(), queue)
+	letters, err := w.hub.Letters(w.ctx, queue)
 	if err == nil {
-		err = letters.Remove(context.Background(), l.Position)
+		err = letters.Remove(w.ctx, l.Position)
 	}
 	if err != nil {
 		w.books.violate("world", "remove m%d: %v", id, err)

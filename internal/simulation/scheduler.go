@@ -172,35 +172,35 @@ func (s *scheduler) yield() {
 }
 
 // wait blocks the current task until it is woken, time has come to until (if that
-// is not negative), or the context ends (if there is one).
-func (s *scheduler) wait(until int64, ctx context.Context) {
+// is not negative), or the context ends.
+func (s *scheduler) wait(ctx context.Context, until int64) {
 	t := s.current
 	t.waiting = true
 	if until >= 0 {
 		s.at(until, t, nil)
 	}
-	if ctx != nil && ctx.Done() != nil {
+	if ctx.Done() != nil {
 		s.guarded = append(s.guarded, guard{t, t.turn, ctx})
 	}
 	s.leave(t)
 }
 
 // sleep waits for a time, or for the end of the context.
-func (s *scheduler) sleep(d int64, ctx context.Context) {
+func (s *scheduler) sleep(ctx context.Context, d int64) {
 	if d <= 0 {
 		s.yield()
 		return
 	}
 	until := s.now + d
-	for s.now < until && (ctx == nil || ctx.Err() == nil) {
-		s.wait(until, ctx)
+	for s.now < until && ctx.Err() == nil {
+		s.wait(ctx, until)
 	}
 }
 
 func (s *scheduler) leave(t *task) {
 	t.co.yield(struct{}{})
 	if t.process.dead {
-		panic(killed{})
+		panic(killed{}) //nolint:forbidigo // it unwinds the task of a dead process
 	}
 }
 
@@ -276,11 +276,11 @@ func (s *scheduler) fire() {
 // timerHeap is a binary heap by time, then by age.
 type timerHeap []timer
 
-func (h timerHeap) less(i, j int) bool {
-	if h[i].at != h[j].at {
-		return h[i].at < h[j].at
+func (e *timer) before(other *timer) bool {
+	if e.at != other.at {
+		return e.at < other.at
 	}
-	return h[i].serial < h[j].serial
+	return e.serial < other.serial
 }
 
 func (h *timerHeap) push(e timer) {
@@ -288,7 +288,7 @@ func (h *timerHeap) push(e timer) {
 	q := *h
 	for i := len(q) - 1; i > 0; {
 		parent := (i - 1) / 2
-		if !q.less(i, parent) {
+		if !q[i].before(&q[parent]) {
 			break
 		}
 		q[i], q[parent] = q[parent], q[i]
@@ -309,10 +309,10 @@ func (h *timerHeap) pop() timer {
 		if child >= last {
 			break
 		}
-		if child+1 < last && q.less(child+1, child) {
+		if child+1 < last && q[child+1].before(&q[child]) {
 			child++
 		}
-		if !q.less(child, i) {
+		if !q[child].before(&q[i]) {
 			break
 		}
 		q[i], q[child] = q[child], q[i]

@@ -33,7 +33,7 @@ const (
 	kindEnd
 )
 
-var kindNames = [...]string{ //nolint:gochecknoglobals // a table, never written to
+var kindNames = [...]string{
 	"works", "transient", "forever", "unclassified", "schema", "business", "integration", "requested", "panics",
 	"panics-forever", "slow", "late", "stuck", "kills", "killer", "throttled", "retry-after", "dependent",
 }
@@ -172,7 +172,7 @@ func (p *plan) drawMessages(d dice) {
 // describe is the script of a message in a word or two.
 func (m *message) describe() string {
 	parts := []string{m.kind.String()}
-	switch m.kind {
+	switch m.kind { //nolint:exhaustive // the other kinds do the same each time, or count nothing
 	case transient, unclassified, panics, kills, throttled, retryAfter:
 		parts = append(parts, fmt.Sprintf("×%d", m.times))
 	}
@@ -180,8 +180,12 @@ func (m *message) describe() string {
 		is   bool
 		what string
 	}{
-		{m.expires > 0, "expires"}, {m.hostile == garbage, "garbage-envelope"}, {m.hostile == copied, "copied-envelope"},
-		{m.hostile == future, "newer-envelope"}, {m.steering, "steering"}, {m.twice, "published-twice"},
+		{m.expires > 0, "expires"},
+		{m.hostile == garbage, "garbage-envelope"},
+		{m.hostile == copied, "copied-envelope"},
+		{m.hostile == future, "newer-envelope"},
+		{m.steering, "steering"},
+		{m.twice, "published-twice"},
 	} {
 		if c.is {
 			parts = append(parts, c.what)

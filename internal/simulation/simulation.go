@@ -1,6 +1,7 @@
 package simulation
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -73,12 +74,15 @@ const (
 	mostTime  = 80 * time.Hour // of virtual time after the last fault
 )
 
-// Run plays one seed.
-func (a *Arena) Run(seed uint64, o *Options) (*Result, error) {
+// Run plays one seed, to its end: of the context only the values are used.
+func (a *Arena) Run(ctx context.Context, seed uint64, o *Options) (*Result, error) {
 	if !layout() {
 		return nil, errors.New("this Go release lays out time.Time in another way: see instant.go")
 	}
-	w := newWorld(seed, draw(seed), o, &a.arena)
+	w, err := newWorld(ctx, seed, draw(seed), o, &a.arena)
+	if err != nil {
+		return nil, err
+	}
 	w.schedule()
 	deadline := int64(w.plan.horizon + mostTime)
 	for w.sched.step(deadline) {

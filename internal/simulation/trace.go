@@ -63,7 +63,7 @@ func appendSeconds(b []byte, ns int64) []byte {
 	b = append(b, '.')
 	frac := us % 1e6
 	for scale := int64(1e5); scale > 0; scale /= 10 {
-		b = append(b, byte('0'+frac/scale%10)) //nolint:gosec // one digit
+		b = append(b, byte('0'+frac/scale%10))
 	}
 	return b
 }

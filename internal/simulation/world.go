@@ -25,6 +25,10 @@ var (
 // world is everything around the workers: broker, inbox, what handlers call, the
 // clock, and the books.
 type world struct {
+	ctx context.Context //nolint:containedctx // it is as long as the world, and never ends before
+	// lifetime makes the context of a process, whoever starts it.
+	lifetime func() (context.Context, context.CancelFunc)
+
 	plan   *plan
 	opts   *Options
 	sched  *scheduler
@@ -54,8 +58,10 @@ type seat struct {
 	skew   int64 // of the machine's clock
 }
 
-func newWorld(seed uint64, p *plan, o *Options, arena *arena) *world {
-	w := &world{plan: p, opts: o, epoch: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)}
+func newWorld(ctx context.Context, seed uint64, p *plan, o *Options, arena *arena) (*world, error) {
+	ctx = context.WithoutCancel(ctx)
+	lifetime := func() (context.Context, context.CancelFunc) { return context.WithCancel(ctx) }
+	w := &world{ctx: ctx, lifetime: lifetime, plan: p, opts: o, epoch: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)}
 	w.sched = &scheduler{
 		random: rand.New(rand.NewPCG(seed, 0x776f726c64)), //nolint:gosec // it must follow from the seed
 		idle:   arena.idle, runnable: arena.runnable[:0], timers: arena.timers[:0],
@@ -85,12 +91,12 @@ func newWorld(seed uint64, p *plan, o *Options, arena *arena) *world {
 	for _, g := range w.groups {
 		// A subscription exists before its first worker, or it would have no claim to
 		// what is published before.
-		if err := w.hub.Topology().Ensure(context.Background(), broker.Spec{Source: source, Group: g}); err != nil {
-			panic(err) // the broker in memory has just been made
+		if err := w.hub.Topology().Ensure(ctx, broker.Spec{Source: source, Group: g}); err != nil {
+			return nil, fmt.Errorf("declare the subscription of %s: %w", g, err)
 		}
 	}
 	w.books = newBooks(w)
-	return w
+	return w, nil
 }
 
 // now is the broker's clock, which is always right.
@@ -148,19 +154,18 @@ func (w *world) boot(s *seat) {
 		return
 	}
 	p.worker = worker
-	ctx, cancel := context.WithCancel(context.Background())
-	p.cancel = cancel
+	p.ctx, p.cancel = w.lifetime()
 	w.trace.line("boot").p(p).n("kill-at=", p.killAt).end()
-	w.sched.start(p, func() { w.runWorker(ctx, p) })
+	w.sched.start(p, func() { w.runWorker(p) })
 }
 
 // runWorker is the main function of a process.
-func (w *world) runWorker(ctx context.Context, p *process) {
-	err := p.worker.Run(ctx)
+func (w *world) runWorker(p *process) {
+	err := p.worker.Run(p.ctx)
 	p.alive()
 	p.ended = true
 	w.trace.line("exit").p(p).err(err).end()
-	w.books.exited(p, ctx.Err() != nil, err)
+	w.books.exited(p, p.ctx.Err() != nil, err)
 	p.dead = true
 	w.died(p)
 	p.client.Kill()
@@ -288,7 +293,7 @@ func (w *world) look(after time.Duration) {
 func (w *world) drained() bool {
 	for _, n := range w.names {
 		for _, q := range []string{n.Source, n.Retry, n.Replay} {
-			st, err := w.hub.Stats(context.Background(), q)
+			st, err := w.hub.Stats(w.ctx, q)
 			if err != nil {
 				return false
 			}
@@ -312,12 +317,12 @@ func (w *world) ordinary(queue string) int {
 }
 
 func (w *world) scan(queue string, see func(*broker.Letter)) {
-	letters, err := w.hub.Letters(context.Background(), queue)
+	letters, err := w.hub.Letters(w.ctx, queue)
 	if err != nil {
 		w.books.violate("world", "letters of %s: %v", queue, err)
 		return
 	}
-	got, _, err := letters.Scan(context.Background(), "", 100_000)
+	got, _, err := letters.Scan(w.ctx, "", 100_000)
 	if err != nil {
 		w.books.violate("world", "scan %s: %v", queue, err)
 	}
