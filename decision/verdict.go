@@ -96,24 +96,25 @@ type Verdict struct {
 	Row Row
 	// Action says what to do, with the details below.
 	Action Action
+	// Counted says that the attempt counts; Uncounted says why it does not.
+	Counted bool
+	// Budgeted says that the due time of a Retry is postponed to the token that the
+	// retry budget gives.
+	Budgeted bool
+	// Duplicate says that Settle skips an effect that was made before.
+	Duplicate bool
+	// Category and Reason go with DeadLetter and Quarantine.
+	Category  failure.Category
+	Reason    envelope.Reason
+	Uncounted string
 	// At is when a Retry is due, and when Stay and Park try again.
 	At time.Time
-	// Delay is the wait that was drawn for a counted Retry. With Budgeted, the due
-	// time is postponed to the token that the retry budget gives.
-	Delay    time.Duration
-	Budgeted bool
+	// Delay is the wait that was drawn for a counted Retry.
+	Delay time.Duration
 	// After delays a Release.
 	After time.Duration
-	// Counted says that the attempt counts; Uncounted says why it does not.
-	Counted   bool
-	Uncounted string
 	// Exhausted is when the attempts were used up, kept in the envelope.
 	Exhausted time.Time
 	// Trip holds the whole subscription until then: the downstream asked for it.
 	Trip time.Time
-	// Category and Reason go with DeadLetter and Quarantine.
-	Category failure.Category
-	Reason   envelope.Reason
-	// Duplicate says that Settle skips an effect that was made before.
-	Duplicate bool
 }
