@@ -1,6 +1,10 @@
 package failure
 
 import (
+	"errors"
+	"fmt"
+	"io"
+	"reflect"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -107,6 +111,10 @@ type finding struct {
 	panicked *PanicError
 }
 
+// wrapped is what fmt.Errorf makes of one error: text, and what it wraps. Most
+// chains are made of it, and there is nothing else to ask it.
+var wrapped = reflect.TypeOf(fmt.Errorf("%w", io.EOF)) //nolint:gochecknoglobals // a type
+
 // walk looks through one tree of errors.
 type walk struct {
 	rules []Rule
@@ -133,6 +141,11 @@ func (w *walk) look(err error) finding {
 		case *PanicError:
 			found.crashed(e)
 			next = nil
+			continue
+		}
+		if reflect.TypeOf(next) == wrapped {
+			found.last = wrapped.String()
+			next = errors.Unwrap(next)
 			continue
 		}
 		found.see(next)
