@@ -39,16 +39,24 @@ func attempt() (loop, error) {
 	random := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // jitter
 	signature := failure.Classify(err).Signature("orders", "default")
 	peers := decision.Peers{LastSuccess: now, Window: poison.Peers{Total: 100, Succeeded: 99}}
+	var in decision.Input // one for all messages, as in the worker
 	return func(n int) error {
 		for range n {
-			var history envelope.Envelope
+			// The worker keeps the failure, and the history with room for its first
+			// attempt, in these two pieces.
 			f := failure.Classify(err)
-			in := decision.Input{
-				Policy: &policy, Fact: decision.Failed, Failure: &f, Signature: signature, History: &history, Marks: true,
+			kept := new(struct {
+				history envelope.Envelope
+				first   [1]envelope.Attempt
+			})
+			history := &kept.history
+			history.Attempts = kept.first[:0]
+			in = decision.Input{
+				Policy: &policy, Fact: decision.Failed, Failure: &f, Signature: signature, History: history, Marks: true,
 				Breaker: decision.Breaker{State: breaker.Closed, Admits: true}, Peers: peers,
 				Since: now, HoldMax: policy.HoldMax, Started: now, Now: now, Rand: random,
 			}
-			record(&history, &in, decision.Decide(&in))
+			record(history, &in, decision.Decide(&in))
 			if len(history.Attempts) != 1 || history.Count != 1 {
 				return errNotRecorded
 			}
