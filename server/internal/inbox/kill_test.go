@@ -3,6 +3,7 @@ package inbox_test
 import (
 	"bufio"
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"io"
@@ -22,6 +23,8 @@ import (
 
 const (
 	childDir   = "REDRIVE_INBOX_CHILD_DIR"
+	childURL   = "REDRIVE_INBOX_CHILD_URL"
+	childTable = "REDRIVE_INBOX_CHILD_TABLE"
 	childRound = "REDRIVE_INBOX_CHILD_ROUND"
 
 	messages = 400
@@ -29,14 +32,20 @@ const (
 )
 
 func TestMain(m *testing.M) {
-	if dir := os.Getenv(childDir); dir != "" {
-		if err := consume(dir, os.Getenv(childRound)); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-		os.Exit(0)
+	var err error
+	switch dir, table := os.Getenv(childDir), os.Getenv(childTable); {
+	case dir != "":
+		err = consume(dir, os.Getenv(childRound))
+	case table != "":
+		err = consumePostgres(os.Getenv(childURL), table, os.Getenv(childRound))
+	default:
+		os.Exit(m.Run())
 	}
-	os.Exit(m.Run())
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Exit(0)
 }
 
 // roundClock is the clock of one life of the consumer. Each life is an hour
@@ -51,8 +60,7 @@ func openForKill(ctx context.Context, dir string, round int) (*inbox.Inbox, erro
 	return inbox.Open(ctx, dir, sqlinbox.Config{Now: roundClock(round), Retention: 365 * 24 * time.Hour})
 }
 
-// consume is the child: four workers handle all messages, each in an order of
-// its own, and say what they have just done.
+// consume is the child on SQLite.
 func consume(dir, roundText string) error {
 	ctx := context.Background()
 	round, err := strconv.Atoi(roundText)
@@ -66,13 +74,20 @@ func consume(dir, roundText string) error {
 	if _, err := i.DB().ExecContext(ctx, createEffects); err != nil {
 		return err
 	}
+	problem := everyMessage(round, func(key string) error { return handle(ctx, i.Inbox, insert, os.Stdout, key) })
+	return errors.Join(problem, i.Close())
+}
+
+// everyMessage has four workers handle all messages, each in an order of its own,
+// until one fails.
+func everyMessage(round int, handle func(key string) error) error {
 	var wg sync.WaitGroup
 	problems := make([]error, 4)
 	for worker := range problems {
 		wg.Go(func() {
 			rng := rand.New(rand.NewPCG(uint64(round), uint64(worker)))
 			for _, n := range rng.Perm(messages) {
-				if err := handle(ctx, i, os.Stdout, fmt.Sprint("message ", n)); err != nil {
+				if err := handle(fmt.Sprint("message ", n)); err != nil {
 					problems[worker] = err
 					return
 				}
@@ -80,19 +95,22 @@ func consume(dir, roundText string) error {
 		})
 	}
 	wg.Wait()
-	return errors.Join(errors.Join(problems...), i.Close())
+	return errors.Join(problems...)
 }
+
+// effect is what handling a message of this name does in the transaction.
+type effect func(ctx context.Context, name string) func(*sql.Tx) error
 
 // handle handles one message, unless it was handled or another worker has it, and
 // says what it has just done.
-func handle(ctx context.Context, i *inbox.Inbox, say io.Writer, key string) error {
+func handle(ctx context.Context, i *sqlinbox.Inbox, do effect, say io.Writer, key string) error {
 	r, err := i.Claim(ctx, key, "g", "f", time.Minute)
 	if err != nil || r.State != idempotency.Claimed {
 		return err
 	}
 	_, _ = fmt.Fprintln(say, "claimed", key)
 	ctx = idempotency.WithClaim(ctx, r.Claim)
-	if err := i.InTx(ctx, insert(ctx, key)); err != nil {
+	if err := i.InTx(ctx, do(ctx, key)); err != nil {
 		return err
 	}
 	_, _ = fmt.Fprintln(say, "committed", key)
@@ -110,7 +128,7 @@ func TestKilledConsumer(t *testing.T) {
 	dir := t.TempDir()
 	rng := rand.New(rand.NewPCG(5, 6))
 	for round := range kills {
-		if !runAndKill(t, dir, round, 1+rng.IntN(30)) {
+		if !runAndKill(t, round, 1+rng.IntN(30), childDir+"="+dir) {
 			t.Fatalf("the consumer was done before kill %d: there are too few messages", round)
 		}
 	}
@@ -124,7 +142,7 @@ func TestKilledConsumer(t *testing.T) {
 		t.Errorf("%d of %d messages were handled before the last life: the kills missed the work", before, messages)
 	}
 	for n := range messages {
-		if err := handle(t.Context(), i, io.Discard, fmt.Sprint("message ", n)); err != nil {
+		if err := handle(t.Context(), i.Inbox, insert, io.Discard, fmt.Sprint("message ", n)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -139,10 +157,10 @@ func TestKilledConsumer(t *testing.T) {
 
 // runAndKill starts a consumer and kills it after it has said the given number of
 // things. It reports whether the kill came before the consumer's own end.
-func runAndKill(t *testing.T, dir string, round, lines int) bool {
+func runAndKill(t *testing.T, round, lines int, env ...string) bool {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), os.Args[0])
-	cmd.Env = append(os.Environ(), childDir+"="+dir, childRound+"="+strconv.Itoa(round))
+	cmd.Env = append(append(os.Environ(), env...), childRound+"="+strconv.Itoa(round))
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {

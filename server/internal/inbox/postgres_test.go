@@ -19,24 +19,41 @@ import (
 	"github.com/redrive-dev/redrive/sqlinbox"
 )
 
-// postgres opens the server of REDRIVE_POSTGRES_URL, or starts one.
+// postgresURL says where the server of REDRIVE_POSTGRES_URL is, or starts one.
+func postgresURL(t *testing.T) string {
+	t.Helper()
+	if url := os.Getenv("REDRIVE_POSTGRES_URL"); url != "" {
+		return url
+	}
+	return startPostgres(t)
+}
+
+// startPostgres starts the tests' own server, or the one that the environment
+// describes. A test that has none is skipped, or fails where servers are required.
+func startPostgres(t *testing.T, env ...string) (url string) {
+	t.Helper()
+	var said strings.Builder
+	up := exec.CommandContext(t.Context(), "../../../e2e/servers/postgres", "up")
+	up.Env = append(os.Environ(), env...)
+	up.Stderr = &said
+	out, err := up.Output()
+	if err != nil {
+		text := fmt.Sprintf("no PostgreSQL: %v: %s", err, strings.TrimSpace(said.String()))
+		if os.Getenv("REDRIVE_REQUIRE_SERVERS") == "1" {
+			t.Fatal(text)
+		}
+		t.Skip(text)
+	}
+	return strings.TrimSpace(string(out))
+}
+
 func postgres(t *testing.T) *sql.DB {
 	t.Helper()
-	url := os.Getenv("REDRIVE_POSTGRES_URL")
-	if url == "" {
-		var said strings.Builder
-		up := exec.CommandContext(t.Context(), "../../../e2e/servers/postgres", "up")
-		up.Stderr = &said
-		out, err := up.Output()
-		if err != nil {
-			text := fmt.Sprintf("no PostgreSQL: %v: %s", err, strings.TrimSpace(said.String()))
-			if os.Getenv("REDRIVE_REQUIRE_SERVERS") == "1" {
-				t.Fatal(text)
-			}
-			t.Skip(text)
-		}
-		url = strings.TrimSpace(string(out))
-	}
+	return connect(t, postgresURL(t))
+}
+
+func connect(t *testing.T, url string) *sql.DB {
+	t.Helper()
 	db, err := sql.Open("pgx", url)
 	if err != nil {
 		t.Fatal(err)
