@@ -21,6 +21,9 @@ type DependencyError struct {
 	Until time.Time
 	// Err is the error of the call, or a *breaker.OpenError.
 	Err error
+
+	// worked is when the newest call that succeeded began, zero if there was none.
+	worked time.Time
 }
 
 // Error implements error.
@@ -48,7 +51,8 @@ func Dependency(ctx context.Context, name string, call func(ctx context.Context)
 	if err != nil {
 		return fmt.Errorf("dependency %s: %w", name, err)
 	}
-	permit, err := b.Allow(w.host.Now())
+	began := w.host.Now()
+	permit, err := b.Allow(began)
 	if err != nil {
 		return failure.Local(&DependencyError{Name: name, Until: b.Next(w.host.Now()), Err: err})
 	}
@@ -57,6 +61,7 @@ func Dependency(ctx context.Context, name string, call func(ctx context.Context)
 	err = call(ctx)
 	if err == nil {
 		outcome = breaker.Success
+		b.succeeded(began)
 		return nil
 	}
 	f := failure.Classify(err, w.cfg.Rules...)
@@ -64,7 +69,7 @@ func Dependency(ctx context.Context, name string, call func(ctx context.Context)
 		return err
 	}
 	now := w.host.Now()
-	failed := &DependencyError{Name: name, Err: err}
+	failed := &DependencyError{Name: name, Err: err, worked: b.lastSuccess()}
 	if f.Throttled {
 		// The dependency asked for less traffic, and only those who call it wait.
 		wait := min(f.RetryAfter, w.cfg.Policy.Retry.RetryAfterMax)
@@ -83,12 +88,37 @@ func Dependency(ctx context.Context, name string, call func(ctx context.Context)
 	return failure.Local(failed)
 }
 
+// dependencyBreaker is the breaker of one dependency, which also knows when a call
+// last succeeded.
+type dependencyBreaker struct {
+	*breaker.Breaker
+
+	mu     sync.Mutex
+	worked time.Time
+}
+
+// succeeded notes a call that succeeded, by its beginning: one that began before
+// an outage says nothing about it.
+func (b *dependencyBreaker) succeeded(began time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if began.After(b.worked) {
+		b.worked = began
+	}
+}
+
+func (b *dependencyBreaker) lastSuccess() time.Time {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.worked
+}
+
 // dependencies are the breakers of a worker's named dependencies.
 type dependencies struct {
 	config breaker.Config
 	seed   uint64
 	mu     sync.Mutex
-	byName map[string]*breaker.Breaker
+	byName map[string]*dependencyBreaker
 }
 
 // maxDependencies bounds the breakers of one worker: names are meant to be a
@@ -96,10 +126,10 @@ type dependencies struct {
 const maxDependencies = 1000
 
 func (d *dependencies) init(c breaker.Config, seed uint64) {
-	d.config, d.seed, d.byName = c, seed, map[string]*breaker.Breaker{}
+	d.config, d.seed, d.byName = c, seed, map[string]*dependencyBreaker{}
 }
 
-func (d *dependencies) get(name string) (*breaker.Breaker, error) {
+func (d *dependencies) get(name string) (*dependencyBreaker, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if b, ok := d.byName[name]; ok {
@@ -110,10 +140,11 @@ func (d *dependencies) get(name string) (*breaker.Breaker, error) {
 	}
 	h := fnv.New64a()
 	h.Write([]byte(name))
-	b, err := breaker.New(d.config, d.seed^h.Sum64())
+	br, err := breaker.New(d.config, d.seed^h.Sum64())
 	if err != nil {
 		return nil, err
 	}
+	b := &dependencyBreaker{Breaker: br}
 	d.byName[name] = b
 	return b, nil
 }

@@ -3,6 +3,7 @@ package redrive_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"runtime"
 	"sync/atomic"
 	"testing"
@@ -115,6 +116,39 @@ func TestAHandlerThatEndsItsGoroutineIsACrash(t *testing.T) {
 		b.want("orders.dlq.quarantine.crash", "exit")
 		if got := b.events.count(redrive.EventHandled); got != 1 {
 			t.Errorf("%d handled, want 1", got)
+		}
+	})
+}
+
+// Messages that do not need a dependency say nothing about it: its outage
+// dead-letters nobody, however well the others fare.
+func TestAnOutageOfADependencyIsNotPoison(t *testing.T) {
+	inBubble(t, func(t *testing.T, b *bench) {
+		var away atomic.Bool
+		away.Store(true)
+		b.publish("p")
+		b.start(nil, func(ctx context.Context, m *redrive.Message) error {
+			if m.Body[0] != 'p' {
+				return nil
+			}
+			return redrive.Dependency(ctx, "bank", func(context.Context) error {
+				if away.Load() {
+					return errors.New("connection refused")
+				}
+				return nil
+			})
+		}, func(c *redrive.Config) { c.Policy.Retry.Attempts = 2 })
+		for n := range 60 {
+			b.publish(fmt.Sprint("x", n))
+			pass(time.Second)
+		}
+		if got := b.events.count(redrive.EventDeadLettered) + b.events.count(redrive.EventQuarantined); got != 0 {
+			t.Errorf("%d dead-lettered or quarantined by the outage", got)
+		}
+		away.Store(false)
+		pass(2 * time.Minute)
+		if got := b.events.count(redrive.EventHandled); got != 61 {
+			t.Errorf("%d handled, want 61", got)
 		}
 	})
 }

@@ -172,8 +172,10 @@ func (w *Worker) result(ctx *handlerContext, err error) engine.Result {
 		fl.Timeout, fl.Unclassified, fl.Downstream = true, false, true
 		fl.Type = "handler timeout"
 	}
-	if dep := (*DependencyError)(nil); errors.As(err, &dep) && !dep.Until.IsZero() && fl.Category == failure.Transient {
-		res.Fact, res.Until = decision.DependencyOpen, dep.Until
+	if dep := (*DependencyError)(nil); errors.As(err, &dep) && fl.Category == failure.Transient {
+		if res.Dependency, res.Worked = true, dep.worked; !dep.Until.IsZero() {
+			res.Fact, res.Until = decision.DependencyOpen, dep.Until
+		}
 	}
 	res.Signature = failure.Signature(failure.SignatureInput{
 		Source: w.cfg.Source, Group: w.cfg.Group,

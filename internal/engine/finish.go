@@ -76,7 +76,10 @@ func (m *Machine) conclude(now time.Time, it *Item, res *Result, out []Action) [
 	in.Until = res.Until
 	took := now.Sub(it.started)
 	if res.Fact == decision.Handled {
-		m.lastSuccess = now
+		// A run that began before an outage says nothing about it.
+		if it.started.After(m.lastSuccess) {
+			m.lastSuccess = it.started
+		}
 		m.window.Add(now, true)
 	}
 	if res.Fact == decision.Failed || res.Fact == decision.DependencyOpen {
@@ -84,6 +87,9 @@ func (m *Machine) conclude(now time.Time, it *Item, res *Result, out []Action) [
 	}
 	if res.Fact == decision.Failed {
 		in.Peers = m.peers(now, it)
+		if res.Dependency {
+			in.Peers.LastSuccess = res.Worked
+		}
 		m.window.Add(now, false)
 	}
 	v := m.decide(in)

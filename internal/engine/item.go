@@ -129,6 +129,11 @@ type Result struct {
 	Signature string
 	// Until is the end of another claim, or the recovery of a dependency.
 	Until time.Time
+	// Dependency says that a named dependency failed, and Worked when the newest
+	// call to it that succeeded began. That other messages succeed says nothing
+	// about a dependency that they may not need.
+	Dependency bool
+	Worked     time.Time
 	// Key is the message's idempotency key, set with a failure.
 	Key string
 	// Err is why the inbox could not be reached.
