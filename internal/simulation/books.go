@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/redrive-dev/redrive"
+	"github.com/redrive-dev/redrive/breaker"
 	"github.com/redrive-dev/redrive/broker"
 	"github.com/redrive-dev/redrive/decision"
 	"github.com/redrive-dev/redrive/envelope"
@@ -25,8 +26,9 @@ type books struct {
 	confirmed  []bool
 	keys       []string
 	failures   []failed
-	jumped     bool // a clock was wrong at some time
-	cut        bool // a process did not stop in good order
+	successes  []failed // the same of messages that were handled
+	jumped     bool     // a clock was wrong at some time
+	cut        bool     // a process did not stop in good order
 
 	handlerRuns, deliveries, callsInOutage, deaths, effects int
 }
@@ -43,6 +45,7 @@ type ledger struct {
 	forks     int // copies beside an original that stayed
 	replays   int
 	lone      bool // given up by the rule for messages that fail alone
+	shut      bool // the breaker did not let all through when it last failed
 }
 
 // copyBook is one stored copy.
@@ -276,6 +279,9 @@ func (b *books) begin(p *process, m *redrive.Message) *run {
 		return nil
 	}
 	r := &run{p: p, id: id, start: w.sched.now}
+	if w.plan.inbox != noInbox {
+		r.start = w.sched.current.claimed // which is in the time that a handler has
+	}
 	copies := 0
 	for _, d := range p.held {
 		if d.id == id && !d.over {
@@ -369,6 +375,7 @@ func (w *world) observe(p *process, e *redrive.Event) {
 	}
 	if e.Kind == redrive.EventBreaker {
 		t.s(e.State.String())
+		p.shut = e.State != breaker.Closed
 	}
 	t.end()
 	if id < 0 || id >= len(w.plan.messages) {
@@ -384,7 +391,10 @@ func (w *world) observe(p *process, e *redrive.Event) {
 			w.books.failures = append(w.books.failures, failed{p, id, w.sched.now})
 		}
 		l.lone = e.Row == decision.RowLone
+		l.shut = p.shut
 		w.books.abandoned(p, id)
+	case redrive.EventHandled:
+		w.books.successes = append(w.books.successes, failed{p, id, w.sched.now})
 	case redrive.EventLeaseLost:
 		w.books.abandoned(p, id)
 	case redrive.EventInboxUnreachable:

@@ -14,6 +14,7 @@ type inbox struct{ p *process }
 
 func (i *inbox) Claim(ctx context.Context, key, group, fingerprint string, lease time.Duration) (idempotency.Result, error) {
 	w := i.p.world
+	w.sched.current.claimed = w.sched.now
 	c, err := i.p.enter(ctx, w.plan.inboxDown)
 	if err != nil {
 		return idempotency.Result{}, err

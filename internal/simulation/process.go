@@ -27,8 +27,9 @@ type process struct {
 	steps  int
 	killAt int
 	dead   bool // killed, or ended
+	shut   bool // by its own account the breaker does not let all through
 	ended  bool // Run has returned
-	late   bool // handlers ran when it was asked to stop
+	late   bool // handlers ran, or there were faults, when it was asked to stop
 
 	frozenUntil int64
 	frozen      []*task

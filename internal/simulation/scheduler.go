@@ -36,6 +36,7 @@ type task struct {
 	turn    uint32 // tells the timers of an earlier wait from those of this one
 	done    bool
 	moving  *delivery // whose move is under way
+	claimed int64     // when it asked the inbox
 }
 
 // guard is a task that goes on when a context ends.

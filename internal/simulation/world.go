@@ -193,7 +193,10 @@ func (w *world) died(p *process) {
 func (w *world) stop(s *seat) {
 	if p := s.proc; p != nil {
 		w.trace.line("stop").p(p).end()
-		p.late = len(p.running) > 0
+		if p.ctx.Err() == nil {
+			// What was under way before the faults ended may still fail by them.
+			p.late = !w.healed || len(p.running) > 0 || p.worker.Snapshot().Handlers > 0
+		}
 		p.cancel()
 	}
 }
