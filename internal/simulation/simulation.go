@@ -70,7 +70,7 @@ func (a *Arena) Close() {
 
 // Limits of one seed.
 const (
-	mostSteps = 2_000_000
+	mostSteps = 10_000_000     // a day of waiting for a retry that a wrong clock has put off takes 2,000,000
 	mostTime  = 80 * time.Hour // of virtual time after the last fault
 )
 
