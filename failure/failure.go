@@ -5,11 +5,6 @@ import "time"
 // Failure is a classified error: what [Classify] makes of what a handler
 // returned. It is a value, safe to copy and to keep.
 type Failure struct {
-	// Category decides what happens to the message.
-	Category Category
-	// Unclassified marks a Transient that no rule and no marker named: it is
-	// retried like one, and shown as one that somebody should classify.
-	Unclassified bool
 	// Err is the error as the handler returned it.
 	Err error
 	// Type is the type of the root cause, never of a wrapper, such as
@@ -23,13 +18,18 @@ type Failure struct {
 	// Frame is the innermost frame of the panic outside the runtime,
 	// "package.function"; empty if unknown.
 	Frame string
+	// RetryAfter is the delay that the handler asked for, zero if none.
+	RetryAfter time.Duration
+	// Category decides what happens to the message.
+	Category Category
+	// Unclassified marks a Transient that no rule and no marker named: it is
+	// retried like one, and shown as one that somebody should classify.
+	Unclassified bool
 	// Downstream says that the failure speaks against what the handler calls,
 	// not against the message: a breaker counts it. Timeouts, transient and
 	// unclassified failures are downstream unless marked with Local; schema,
 	// business, integration and crash failures never are.
 	Downstream bool
-	// RetryAfter is the delay that the handler asked for, zero if none.
-	RetryAfter time.Duration
 	// Throttled says that the downstream asked for less traffic: the failure
 	// costs no attempt, and the whole subscription waits for RetryAfter.
 	Throttled bool
