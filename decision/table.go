@@ -157,7 +157,7 @@ var table = []row{ //nolint:gochecknoglobals // the rules, never written to
 	// Bounds of messages that wait for proof that they are not at fault.
 	{RowLone, on(Failed), lone, counted(Verdict{Action: DeadLetter, Category: failure.Transient, Reason: envelope.ReasonAttempts})},
 	{RowTooOld, on(Failed), func(in *Input) bool {
-		return in.transient() && in.tooOld() && (in.usedUp() || in.Breaker.Probe)
+		return (in.usedUp() || in.Breaker.Probe) && in.transient() && in.tooOld()
 	}, expiredLetter},
 
 	{RowProbeFailed, on(Failed), func(in *Input) bool { return in.Breaker.Probe && in.Failure.Downstream }, func(in *Input) Verdict {
