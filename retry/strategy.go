@@ -117,7 +117,7 @@ func (s Strategy) Delay(attempt int, previous time.Duration, r Rand) time.Durati
 		previous = max(min(previous, s.Max), s.Base)
 		return min(uniform(r, s.Base, triple(previous)), s.Max)
 	case Random:
-		return s.capped(float64(v) * (0.5 + r.Float64()))
+		return capped(float64(v)*(0.5+r.Float64()), s.Max)
 	case Full:
 	}
 	return uniform(r, 0, v)
@@ -137,15 +137,15 @@ func (s Strategy) formula(attempt int) time.Duration {
 		return s.Base * time.Duration(attempt)
 	case Exponential:
 	}
-	return s.capped(float64(s.Base) * math.Pow(s.Multiplier, float64(attempt-1)))
+	return capped(float64(s.Base)*math.Pow(s.Multiplier, float64(attempt-1)), s.Max)
 }
 
 // capped converts a number of nanoseconds. The comparison is negated so that an
-// infinity, or the NaN of an invalid multiplier, ends at Max and not in an
+// infinity, or the NaN of an invalid multiplier, ends at the longest and not in an
 // undefined conversion.
-func (s Strategy) capped(v float64) time.Duration {
-	if !(v < float64(s.Max)) {
-		return s.Max
+func capped(v float64, longest time.Duration) time.Duration {
+	if !(v < float64(longest)) {
+		return longest
 	}
 	return max(time.Duration(v), 0)
 }
