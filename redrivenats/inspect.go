@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -19,7 +22,8 @@ type Inspection struct {
 	// refuses, because messages would be lost or stranded.
 	Problems []error
 	// Notes say what the version of the server, and the settings of a stream of the
-	// user's, mean for messages.
+	// user's, mean for messages, and which messages of a work queue its consumer has
+	// passed and will not deliver.
 	Notes []string
 }
 
@@ -99,7 +103,55 @@ func (b *Broker) inspectConsumer(ctx context.Context, stream, name string, found
 		return err
 	}
 	found.Problems = append(found.Problems, checkConsumer(info.Config)...)
+	return b.inspectFloor(ctx, stream, info, found)
+}
+
+// inspectFloor looks for messages of a work queue that its consumer has passed and
+// never delivers. That they were acknowledged cannot be told from the consumer's
+// state, so they are named and left alone.
+func (b *Broker) inspectFloor(ctx context.Context, stream string, consumer *jetstream.ConsumerInfo, found *Inspection) error {
+	info, err := b.streamInfo(ctx, stream)
+	if err != nil {
+		return err
+	}
+	passed := info.State.Msgs > 0 && info.State.FirstSeq <= consumer.Delivered.Stream
+	if info.Config.Retention != jetstream.WorkQueuePolicy || !passed || len(consumer.Config.FilterSubjects) > 0 {
+		return nil
+	}
+	const limit = 100
+	left, err := b.leftBehind(ctx, stream, consumer, limit)
+	if err != nil || len(left) == 0 {
+		return err
+	}
+	// The removal follows the acknowledgement: what is there at a second look is
+	// not on its way out.
+	again, err := b.leftBehind(ctx, stream, consumer, limit)
+	if err != nil {
+		return err
+	}
+	left = slices.DeleteFunc(left, func(sequence uint64) bool { return !slices.Contains(again, sequence) })
+	if len(left) > 0 {
+		found.Notes = append(found.Notes, passedNote(stream, consumer.Name, left, len(left) == limit))
+	}
 	return nil
+}
+
+// passedNote names the first of the messages that a consumer has passed.
+func passedNote(stream, consumer string, left []uint64, more bool) string {
+	const named = 10
+	var sequences []string
+	for _, sequence := range left[:min(named, len(left))] {
+		sequences = append(sequences, strconv.FormatUint(sequence, 10))
+	}
+	list, count := strings.Join(sequences, ", "), strconv.Itoa(len(left))
+	if len(left) > named {
+		list += ", …"
+	}
+	if more {
+		count = "at least " + count
+	}
+	return fmt.Sprintf("stream %s keeps messages that consumer %s has passed and never delivers: %s, with the sequences %s; "+
+		"the guide to NATS says how they come about and how to tell whether they were handled", stream, consumer, count, list)
 }
 
 // Storage is how much of its storage an account uses.

@@ -120,3 +120,77 @@ func TestClockSeesTheDifference(t *testing.T) {
 		}
 	}
 }
+
+// TestInspectNamesWhatAConsumerHasPassed: a consumer that was reset to a later
+// message does not deliver the earlier ones, though nobody has handled them. It
+// looks like a consumer whose server forgot to remove what was acknowledged, so
+// redrive says which they are and leaves them.
+func TestInspectNamesWhatAConsumerHasPassed(t *testing.T) {
+	b := newBench(t, natstest.Options{})
+	spec := broker.Spec{Source: "orders"}
+	s := b.subscribe(spec)
+	b.publish("orders", "handled")
+	if _, err := receive(t, s, 1)[0].Settle(t.Context(), broker.Done{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	b.publish("orders", "passed", "passed too", "to come")
+	notes := b.notes(spec)
+	for _, note := range notes {
+		if strings.Contains(note, "has passed") {
+			t.Fatalf("nothing is passed yet: %s", note)
+		}
+	}
+	stream, consumer := b.sourceConsumer("orders")
+	reply, err := b.raw.Request("$JS.API.CONSUMER.RESET."+stream+"."+consumer, []byte(`{"seq":4}`), 10*time.Second)
+	if err != nil || strings.Contains(string(reply.Data), `"error"`) {
+		t.Fatalf("reset: %v, %s", err, reply.Data)
+	}
+	before := b.everything()
+	notes = slices.DeleteFunc(b.notes(spec), func(note string) bool { return slices.Contains(notes, note) })
+	if len(notes) != 1 || !strings.Contains(notes[0], consumer) || !strings.Contains(notes[0], stream) || !strings.Contains(notes[0], "2, with the sequences 2, 3;") {
+		t.Errorf("notes %q, want the sequences 2 and 3 of stream %s", notes, stream)
+	}
+	if after := b.everything(); after != before {
+		t.Errorf("looking changed something:\n%s\n%s", before, after)
+	}
+	if d := receive(t, b.subscribe(spec), 1); string(d[0].Msg().Body) != "to come" {
+		t.Errorf("%q came, want the message that the consumer was reset to", d[0].Msg().Body)
+	}
+	info, err := b.js.Stream(t.Context(), stream)
+	if err != nil || info.CachedInfo().State.Msgs != 3 {
+		t.Errorf("the stream does not hold its three messages any more: %+v, %v", info, err)
+	}
+}
+
+func (b *testbench) notes(spec broker.Spec) []string {
+	b.t.Helper()
+	found, err := b.b.Inspect(b.t.Context(), spec)
+	if err != nil || len(found.Problems) > 0 {
+		b.t.Fatalf("inspect: %+v, %v", found, err)
+	}
+	return found.Notes
+}
+
+// sourceConsumer finds the stream of a source and its one consumer.
+func (b *testbench) sourceConsumer(source string) (stream, consumer string) {
+	b.t.Helper()
+	name, err := b.js.StreamNameBySubject(b.t.Context(), source)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	s, err := b.js.Stream(b.t.Context(), name)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	var names []string
+	for name := range s.ConsumerNames(b.t.Context()).Name() {
+		names = append(names, name)
+	}
+	if len(names) != 1 {
+		b.t.Fatalf("stream %s has the consumers %q, want one", name, names)
+	}
+	return name, names[0]
+}
