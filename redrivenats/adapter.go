@@ -39,6 +39,15 @@ type Broker struct {
 	closed        bool
 }
 
+// hint says what to do about a refusal that does not say why. A server that wants a
+// client certificate may close the connection before the client has read so.
+func (c Config) hint(err error) string {
+	if strings.Contains(err.Error(), "tls error: connection closed") && (c.TLS == nil || len(c.TLS.Certificates) == 0 && c.TLS.GetClientCertificate == nil) {
+		return ": the server may want a client certificate"
+	}
+	return ""
+}
+
 // Connect connects and returns a Broker whose Close closes the connection. The
 // connection then reconnects for ever; operations fail while it is away.
 func Connect(ctx context.Context, config Config) (*Broker, error) {
@@ -52,7 +61,7 @@ func Connect(ctx context.Context, config Config) (*Broker, error) {
 	}
 	nc, err := nats.Connect(config.URL, options...)
 	if err != nil {
-		return nil, fmt.Errorf("connect to nats at %s: %w", redactURL(config.URL), err)
+		return nil, fmt.Errorf("connect to nats at %s: %w%s", redactURL(config.URL), err, config.hint(err))
 	}
 	b, err := newBroker(ctx, nc, config)
 	if err != nil {
