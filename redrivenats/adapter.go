@@ -41,9 +41,9 @@ type Broker struct {
 
 // hint says what to do about a refusal that does not say why. A server that wants a
 // client certificate may close the connection before the client has read so.
-func (c Config) hint(err error) string {
-	if strings.Contains(err.Error(), "tls error: connection closed") && (c.TLS == nil || len(c.TLS.Certificates) == 0 && c.TLS.GetClientCertificate == nil) {
-		return ": the server may want a client certificate"
+func hint(err error) string {
+	if strings.Contains(err.Error(), "tls error: connection closed") {
+		return ": the server may want a client certificate, or not trust this one"
 	}
 	return ""
 }
@@ -61,7 +61,7 @@ func Connect(ctx context.Context, config Config) (*Broker, error) {
 	}
 	nc, err := nats.Connect(config.URL, options...)
 	if err != nil {
-		return nil, fmt.Errorf("connect to nats at %s: %w%s", redactURL(config.URL), err, config.hint(err))
+		return nil, fmt.Errorf("connect to nats at %s: %w%s", redactURL(config.URL), err, hint(err))
 	}
 	b, err := newBroker(ctx, nc, config)
 	if err != nil {
