@@ -26,11 +26,13 @@ type books struct {
 	confirmed  []bool
 	keys       []string
 	failures   []failed
-	successes  []failed // the same of messages that were handled
-	jumped     bool     // a clock was wrong at some time
-	cut        bool     // a process did not stop in good order
+	successes  []failed         // the same of messages that were handled
+	due        map[string]int64 // of each retry by its publish id, the earliest that was announced
+	calls      map[outageCalls]int
+	jumped     bool // a clock was wrong at some time
+	cut        bool // a process did not stop in good order
 
-	handlerRuns, deliveries, callsInOutage, deaths, effects int
+	handlerRuns, deliveries, deaths, effects int
 }
 
 // ledger is what one subscription did with one message.
@@ -77,7 +79,7 @@ type Violation struct {
 func newBooks(w *world) books {
 	n := len(w.plan.messages)
 	b := books{
-		w: w, copies: map[broker.Incarnation]*copyBook{}, publishIDs: map[string]string{},
+		w: w, copies: map[broker.Incarnation]*copyBook{}, publishIDs: map[string]string{}, due: map[string]int64{}, calls: map[outageCalls]int{},
 		stored: make([]int, n), confirmed: make([]bool, n), keys: make([]string, n),
 	}
 	for range w.groups {
@@ -140,10 +142,55 @@ func (b *books) handed(p *process, inner broker.Delivery) *delivery {
 		d.id = 0
 	}
 	b.intact(p.group, inner.Msg())
+	b.early(d.id, at.Queue, inner.Msg())
 	p.held = append(p.held, d)
 	b.hot(c, d)
 	b.crowded(p)
 	return d
+}
+
+// announced books when a retry is due at the earliest.
+func (b *books) announced(publishID string, at int64) {
+	if before, known := b.due[publishID]; publishID != "" && (!known || at < before) {
+		b.due[publishID] = at
+	}
+}
+
+// early finds a retry that is handed over before it is due, by the broker's clock.
+func (b *books) early(id int, queue string, m *broker.Message) {
+	if broker.KindOf(queue) != broker.KindRetry {
+		return
+	}
+	e, err := envelope.Decode(m.Envelope)
+	if err != nil {
+		b.violate("envelope", "the retry of m%d carries no envelope: %v", id, err)
+		return
+	}
+	if at, known := b.due[e.PublishID]; known && b.w.sched.now < at/int64(time.Millisecond)*int64(time.Millisecond) {
+		b.violate("never early", "m%d was handed over %s before it was due", id, time.Duration(at-b.w.sched.now))
+	}
+}
+
+// outageCalls are the calls of a process to something while it is away.
+type outageCalls struct {
+	p    *process
+	what *outage
+}
+
+// called counts a call to something that is away.
+func (b *books) called(p *process, away *outage) {
+	key, long := outageCalls{p, away}, away.to-away.from
+	b.calls[key]++
+	if most := b.w.plan.callsWithin(long); b.calls[key] == most+1 {
+		b.violate("an outage bounds calls", "%s made more than %d calls in an outage of %s", p.name, most, long)
+	}
+}
+
+// callsWithin is how often one process may call what is away for so long: until
+// its breaker opens, what is under way then, and the probes.
+func (p *plan) callsWithin(long time.Duration) int {
+	c := p.policy.WithDefaults().Breaker
+	return c.Consecutive + 2*p.concurrency + c.Probes*(16+int(long/(5*time.Second)))
 }
 
 // hot finds a copy that goes round and round.
@@ -204,6 +251,7 @@ func (b *books) attempted(d *delivery, o broker.Outcome) {
 	switch o := o.(type) {
 	case broker.Retry:
 		id, kind, raw = o.PublishID, "retry", o.Envelope
+		b.announced(id, int64(o.At.Round(0).Sub(b.w.epoch)))
 		// A move that is repeated keeps the time of a clock that may have been wrong.
 		d.tries++
 		if d.tries == 1 && d.Deliveries().Mark.Pending == nil && b.w.healed && o.At.After(d.p.Now().Add(max(b.w.plan.policy.WithDefaults().Retry.MaxAge, time.Hour))) {

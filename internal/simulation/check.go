@@ -1,6 +1,7 @@
 package simulation
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -30,9 +31,12 @@ func (b *books) check() {
 	for g := range w.groups {
 		pending := b.pending(g)
 		letters := b.letters(g)
+		lost := make([]bool, len(w.plan.messages))
 		for id := range w.plan.messages {
 			b.checkMessage(g, id, letters[id], pending[id])
+			lost[id] = b.lost(g, id, len(letters[id]), pending[id])
 		}
+		b.summarise(w.groups[g], lost)
 	}
 }
 
@@ -76,10 +80,51 @@ func (b *books) letters(group int) [][]letter {
 	return out
 }
 
+// lost reports whether a message was confirmed and is nowhere.
+func (b *books) lost(group, id, letters, pending int) bool {
+	return b.confirmed[id] && b.ledger(group, id).effects == 0 && letters == 0 && pending == 0
+}
+
+// summarise says where in the order of publication messages were lost.
+func (b *books) summarise(group string, lost []bool) {
+	order := make([]int, len(lost))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortStableFunc(order, func(x, y int) int { return cmp.Compare(b.w.plan.messages[x].at, b.w.plan.messages[y].at) })
+	inOrder := make([]bool, len(lost))
+	for i, id := range order {
+		inOrder[i] = lost[id]
+	}
+	if prefix, middle, postfix := split(inOrder); prefix+middle+postfix > 0 {
+		b.violate("nothing is lost", "%d of %d messages for %s: %d at the beginning, %d in the middle, %d at the end",
+			prefix+middle+postfix, len(lost), group, prefix, middle, postfix)
+	}
+}
+
+// split counts what is lost before the first that is not, after the last that is
+// not, and between.
+func split(lost []bool) (prefix, middle, postfix int) {
+	first := slices.Index(lost, false)
+	if first < 0 {
+		return len(lost), 0, 0
+	}
+	last := len(lost) - 1
+	for lost[last] {
+		last--
+	}
+	for _, l := range lost[first:last] {
+		if l {
+			middle++
+		}
+	}
+	return first, middle, len(lost) - 1 - last
+}
+
 func (b *books) checkMessage(group, id int, letters []letter, pending int) {
 	l, m := b.ledger(group, id), &b.w.plan.messages[id]
 	name := b.w.groups[group]
-	if b.confirmed[id] && l.effects == 0 && len(letters) == 0 && pending == 0 {
+	if b.lost(group, id, len(letters), pending) {
 		b.violate("nothing is lost", "m%d (%s) was confirmed and is nowhere for %s: %d runs", id, m.describe(), name, l.runs)
 	}
 	if b.stored[id] == 0 && (l.effects > 0 || len(letters) > 0) {

@@ -131,12 +131,13 @@ func (w *world) downstream(ctx context.Context, r *run, away []outage) error {
 	if w.healed {
 		return nil
 	}
-	for _, o := range away {
+	for i := range away {
+		o := &away[i]
 		if !o.contains(s.now) {
 			continue
 		}
 		r.outage = true
-		w.books.callsInOutage++
+		w.books.called(r.p, o)
 		if !o.hangs {
 			return redrive.Transient(errors.New("connection refused"))
 		}
