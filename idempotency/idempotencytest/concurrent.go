@@ -10,12 +10,13 @@ import (
 
 const racers = 100
 
-// race claims the key k for the group g from many goroutines at once.
+// race claims the key k for the group g from many goroutines at once. Those that
+// lose must be told when the winner's lease ends: they come back then.
 func race(b *bench) (won []idempotency.Claim) {
 	b.Helper()
 	var mu sync.Mutex
 	var wg sync.WaitGroup
-	start := make(chan struct{})
+	start, until := make(chan struct{}), b.clock.Now().Add(lease)
 	for range racers {
 		wg.Go(func() {
 			<-start
@@ -29,6 +30,8 @@ func race(b *bench) (won []idempotency.Claim) {
 				won = append(won, r.Claim)
 			case r.State != idempotency.Busy:
 				b.Errorf("state is %v, want claimed or busy", r.State)
+			case !r.BusyUntil.Equal(until):
+				b.Errorf("one that lost is told busy until %v, want the end of the winner's lease, %v", r.BusyUntil, until)
 			}
 		})
 	}
