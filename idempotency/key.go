@@ -123,6 +123,13 @@ func escape(s, also string) string {
 
 // escapeUnprintable leaves '%' alone.
 func escapeUnprintable(s string) string {
+	plain := true
+	for i := range len(s) {
+		plain = plain && printable(s[i])
+	}
+	if plain {
+		return s // Every message comes here.
+	}
 	return escapeIf(s, func(c byte) bool { return !printable(c) })
 }
 

@@ -27,6 +27,8 @@ const (
 	nakBody      = "-NAK"
 )
 
+var ackWord = []byte(ackBody) //nolint:gochecknoglobals // never written to
+
 // state is how far the settling of a delivery has come.
 type state uint8
 
@@ -241,7 +243,7 @@ func (d *delivery) acknowledge(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("acknowledge: %w", context.Cause(ctx))
 	}
-	q, err := d.lane.b.req.send(&nats.Msg{Subject: d.reply, Data: []byte(ackBody)})
+	q, err := d.lane.b.req.sendWord(d.reply, ackWord)
 	if err != nil {
 		return fmt.Errorf("acknowledge: %w", d.explain(err))
 	}

@@ -248,7 +248,11 @@ func (d *decoded) decodeExpiry(header nats.Header, storedAt time.Time) (unreadab
 		d.message.ExpiresAt, d.expiresAt = at, v[0]
 		return false
 	}
-	ttl, ok := parseTTL(header.Get(jetstream.MsgTTLHeader))
+	value := header.Get(jetstream.MsgTTLHeader)
+	if value == "" {
+		return false
+	}
+	ttl, ok := parseTTL(value)
 	if ok && !storedAt.IsZero() {
 		d.message.ExpiresAt = storedAt.Add(ttl)
 		d.expiresAt = formatExpiry(d.message.ExpiresAt)
@@ -276,6 +280,9 @@ func parseTTL(value string) (time.Duration, bool) {
 // server. Headers that NATS carried come in order of their names, unless
 // HeaderExtra tells the order.
 func decodeProducer(header nats.Header, ours, keepExpiry bool) (headers, control []broker.Header) {
+	if len(header) == 0 {
+		return nil, nil
+	}
 	names := make([]string, 0, len(header))
 	for name := range header {
 		names = append(names, name)

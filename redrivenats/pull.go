@@ -239,7 +239,33 @@ type delivered struct {
 	time     time.Time
 }
 
+// parseDelivery reads $JS.ACK.<stream>.<consumer>.<delivered>.<sequence>.
+// <consumer sequence>.<time>.<pending>, before which newer servers put domain and
+// account, and after which they may put more. The client library's own reading
+// makes more of it than is needed, for every message.
 func parseDelivery(m *nats.Msg) (delivered, error) {
+	rest, skip := m.Reply, 4
+	if strings.Count(rest, ".") > 8 {
+		skip = 6
+	}
+	for range skip {
+		_, rest, _ = strings.Cut(rest, ".")
+	}
+	var numbers [4]uint64
+	for i := range numbers {
+		var token string
+		token, rest, _ = strings.Cut(rest, ".")
+		n, err := strconv.ParseUint(token, 10, 63)
+		if err != nil {
+			return parseOddDelivery(m)
+		}
+		numbers[i] = n
+	}
+	return delivered{count: numbers[0], sequence: numbers[1], time: time.Unix(0, int64(numbers[3]))}, nil
+}
+
+// parseOddDelivery says what is wrong with a reply subject that is not understood.
+func parseOddDelivery(m *nats.Msg) (delivered, error) {
 	meta, err := m.Metadata()
 	if err != nil {
 		return delivered{}, fmt.Errorf("reply subject %q: %w", m.Reply, err)
@@ -255,6 +281,8 @@ type lane struct {
 	stream   string
 	consumer string
 	created  time.Time
+	// queue is the stream in the identity of its messages.
+	queue string
 	// ours says that the stream is redrive's retry stream.
 	ours bool
 	// subject is the subject that follows from the queue's name.
@@ -295,7 +323,7 @@ func (l *lane) unmark(sequence uint64) {
 
 func (l *lane) identity(sequence uint64) broker.Incarnation {
 	return broker.Incarnation{
-		Cluster: l.b.cluster, Queue: streamIdentity(l.stream, l.created), Position: strconv.FormatUint(sequence, 10),
+		Cluster: l.b.cluster, Queue: l.queue, Position: strconv.FormatUint(sequence, 10),
 	}
 }
 

@@ -27,12 +27,13 @@ type requests struct {
 	status  chan nats.Status
 	watcher sync.WaitGroup
 	timers  sync.Pool // of *time.Timer
+	answers sync.Pool // of chan *nats.Msg, empty
 	// forgotten stands for the answer to a request that will have none.
 	forgotten *nats.Msg
 
 	mu     sync.Mutex
 	next   uint64
-	open   map[string]chan *nats.Msg
+	open   map[uint64]chan *nats.Msg
 	guards map[uint64]context.CancelCauseFunc
 	closed bool
 }
@@ -40,7 +41,7 @@ type requests struct {
 func newRequests(nc *nats.Conn, timeout time.Duration) (*requests, error) {
 	r := &requests{
 		nc: nc, prefix: nc.NewInbox() + ".", timeout: timeout, forgotten: &nats.Msg{},
-		open: map[string]chan *nats.Msg{}, guards: map[uint64]context.CancelCauseFunc{},
+		open: map[uint64]chan *nats.Msg{}, guards: map[uint64]context.CancelCauseFunc{},
 	}
 	sub, err := nc.Subscribe(r.prefix+"*", r.answer)
 	if err != nil {
@@ -62,7 +63,7 @@ func (r *requests) watch() {
 	for status := range r.status {
 		r.mu.Lock()
 		lost := r.open
-		r.open = map[string]chan *nats.Msg{}
+		r.open = map[uint64]chan *nats.Msg{}
 		for _, lose := range r.guards {
 			lose(fmt.Errorf("connection to nats was lost before the answer: %w", errDisconnected))
 		}
@@ -77,7 +78,10 @@ func (r *requests) watch() {
 }
 
 func (r *requests) answer(m *nats.Msg) {
-	key := strings.TrimPrefix(m.Subject, r.prefix)
+	key, err := strconv.ParseUint(strings.TrimPrefix(m.Subject, r.prefix), keyBase, 64)
+	if err != nil {
+		return // Nobody asked for it.
+	}
 	r.mu.Lock()
 	answer := r.open[key]
 	delete(r.open, key)
@@ -90,33 +94,69 @@ func (r *requests) answer(m *nats.Msg) {
 // request is one that has been sent.
 type request struct {
 	r       *requests
-	key     string
+	key     uint64
 	subject string
 	answer  chan *nats.Msg
 }
 
+// keyBase is the base in which a request's key stands in its reply subject.
+const keyBase = 36
+
 // send sends a message and does not wait. An error means that nothing was sent.
 func (r *requests) send(m *nats.Msg) (*request, error) {
-	if !r.nc.IsConnected() {
-		// A library that buffers while it reconnects would send later than anybody
-		// expects.
-		return nil, r.notConnected()
+	q, err := r.begin(m.Subject)
+	if err != nil {
+		return nil, err
 	}
-	r.mu.Lock()
-	if r.closed {
-		r.mu.Unlock()
-		return nil, fmt.Errorf("nats connection: %w", broker.ErrClosed)
-	}
-	r.next++
-	q := &request{r: r, key: strconv.FormatUint(r.next, 36), subject: m.Subject, answer: make(chan *nats.Msg, 1)}
-	r.open[q.key] = q.answer
-	r.mu.Unlock()
-	m.Reply = r.prefix + q.key
+	m.Reply = q.reply()
 	if err := r.nc.PublishMsg(m); err != nil {
 		q.forget()
 		return nil, publishError(err, m)
 	}
 	return q, nil
+}
+
+// sendWord is send for a body without headers.
+func (r *requests) sendWord(subject string, body []byte) (*request, error) {
+	q, err := r.begin(subject)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.nc.PublishRequest(subject, q.reply(), body); err != nil {
+		q.forget()
+		return nil, publishError(err, &nats.Msg{Subject: subject, Data: body})
+	}
+	return q, nil
+}
+
+// begin opens a request, whose answer may come as soon as it is sent.
+func (r *requests) begin(subject string) (*request, error) {
+	if !r.nc.IsConnected() {
+		// A library that buffers while it reconnects would send later than anybody
+		// expects.
+		return nil, r.notConnected()
+	}
+	q := &request{r: r, subject: subject}
+	if used, ok := r.answers.Get().(chan *nats.Msg); ok {
+		q.answer = used
+	} else {
+		q.answer = make(chan *nats.Msg, 1)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		return nil, fmt.Errorf("nats connection: %w", broker.ErrClosed)
+	}
+	r.next++
+	q.key = r.next
+	r.open[q.key] = q.answer
+	return q, nil
+}
+
+// reply is the subject for the answer.
+func (q *request) reply() string {
+	var space [64]byte
+	return string(strconv.AppendUint(append(space[:0], q.r.prefix...), q.key, keyBase))
 }
 
 func (r *requests) notConnected() error {
@@ -215,6 +255,9 @@ func (r *requests) giveBack(t *time.Timer) {
 var errForgotten = errors.New("the server has forgotten the delivery")
 
 func (q *request) check(m *nats.Msg) (*nats.Msg, error) {
+	// Whoever sends in a channel has taken it out of open before, so that nothing
+	// more can come. Of a request that was given up one cannot say that.
+	q.r.answers.Put(q.answer)
 	switch m {
 	case q.r.forgotten:
 		return nil, fmt.Errorf("no confirmation from nats: %w: %w", broker.ErrUnknown, errForgotten)

@@ -109,7 +109,8 @@ func (s *subscription) start(ctx context.Context, source source, consumers [2]*j
 		}
 		l := &lane{
 			puller: p, b: s.b, stream: info.Stream, consumer: info.Name, created: created[i],
-			ours: i == 1, subject: source.subject, ackWait: info.Config.AckWait,
+			queue: streamIdentity(info.Stream, created[i]),
+			ours:  i == 1, subject: source.subject, ackWait: info.Config.AckWait,
 		}
 		s.lanes = append(s.lanes, l)
 		if err := l.reload(ctx); err != nil {
