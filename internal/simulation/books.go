@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/redrive-dev/redrive"
-	"github.com/redrive-dev/redrive/breaker"
 	"github.com/redrive-dev/redrive/broker"
 	"github.com/redrive-dev/redrive/decision"
 	"github.com/redrive-dev/redrive/envelope"
@@ -26,7 +25,6 @@ type books struct {
 	confirmed  []bool
 	keys       []string
 	failures   []failed
-	successes  []failed         // the same of messages that were handled
 	due        map[string]int64 // of each retry by its publish id, the earliest that was announced
 	calls      map[outageCalls]int
 	jumped     bool // a clock was wrong at some time
@@ -47,7 +45,8 @@ type ledger struct {
 	forks     int // copies beside an original that stayed
 	replays   int
 	lone      bool // given up by the rule for messages that fail alone
-	shut      bool // the breaker did not let all through when it last failed
+	away      *outage
+	several   bool // outages that it met: the newest is away
 }
 
 // copyBook is one stored copy.
@@ -178,7 +177,10 @@ type outageCalls struct {
 }
 
 // called counts a call to something that is away.
-func (b *books) called(p *process, away *outage) {
+func (b *books) called(p *process, id int, away *outage) {
+	l := b.of(p, id)
+	l.several = l.several || l.away != nil && l.away != away
+	l.away = away
 	key, long := outageCalls{p, away}, away.to-away.from
 	b.calls[key]++
 	if most := b.w.plan.callsWithin(long); b.calls[key] == most+1 {
@@ -423,7 +425,6 @@ func (w *world) observe(p *process, e *redrive.Event) {
 	}
 	if e.Kind == redrive.EventBreaker {
 		t.s(e.State.String())
-		p.shut = e.State != breaker.Closed
 	}
 	t.end()
 	if id < 0 || id >= len(w.plan.messages) {
@@ -439,10 +440,7 @@ func (w *world) observe(p *process, e *redrive.Event) {
 			w.books.failures = append(w.books.failures, failed{p, id, w.sched.now})
 		}
 		l.lone = e.Row == decision.RowLone
-		l.shut = p.shut
 		w.books.abandoned(p, id)
-	case redrive.EventHandled:
-		w.books.successes = append(w.books.successes, failed{p, id, w.sched.now})
 	case redrive.EventLeaseLost:
 		w.books.abandoned(p, id)
 	case redrive.EventInboxUnreachable:

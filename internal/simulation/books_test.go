@@ -53,14 +53,14 @@ func TestARetryBeforeItsTimeBreaksALaw(t *testing.T) {
 
 func TestTooManyCallsInAnOutageBreakALaw(t *testing.T) {
 	w := doctored(t)
-	away := &outage{window: window{0, 10 * time.Second}}
+	p, away := &process{seat: &seat{}}, &outage{window: window{0, 10 * time.Second}}
 	for range w.plan.callsWithin(10 * time.Second) {
-		w.books.called(w.self, away)
+		w.books.called(p, 0, away)
 	}
 	if w.books.broke("an outage bounds calls") {
 		t.Error("as many as may be are too many")
 	}
-	w.books.called(w.self, away)
+	w.books.called(p, 0, away)
 	if !w.books.broke("an outage bounds calls") {
 		t.Error("one more is not noticed")
 	}

@@ -178,8 +178,8 @@ func (b *books) checkLetter(group, id int, at *letter) {
 		if e.Count != pl.policy.Retry.Attempts {
 			bad("attempts", "attempts were left")
 		}
-		if l.own == 0 && !(l.lone && b.alone(id, at)) && !b.recovered(l, at) {
-			bad("an outage is not poison", "every failure of it was the fault of an outage")
+		if l.own == 0 && !l.several && !(l.lone && b.alone(id, at)) {
+			bad("an outage is not poison", "every failure of it was the fault of one outage")
 		}
 	case envelope.ReasonPermanent:
 		if m.kind != schema && m.kind != business && m.kind != integration {
@@ -250,15 +250,6 @@ func (b *books) alone(id int, at *letter) bool {
 		}
 	}
 	return true
-}
-
-// recovered reports whether what handlers call answered after this message had
-// failed for the first time, and nothing told that it was away again: a second
-// outage then ends an attempt like any failure.
-func (b *books) recovered(l *ledger, at *letter) bool {
-	from := int64(at.env.FirstFailure.Sub(b.w.epoch))
-	to := int64(at.env.LastFailure.Sub(b.w.epoch))
-	return !l.shut && slices.ContainsFunc(b.successes, func(s failed) bool { return b.jumped || s.at >= from && s.at <= to })
 }
 
 // leftovers says what is still in the queues.

@@ -137,7 +137,7 @@ func (w *world) downstream(ctx context.Context, r *run, away []outage) error {
 			continue
 		}
 		r.outage = true
-		w.books.called(r.p, o)
+		w.books.called(r.p, r.id, o)
 		if !o.hangs {
 			return redrive.Transient(errors.New("connection refused"))
 		}

@@ -27,7 +27,6 @@ type process struct {
 	steps  int
 	killAt int
 	dead   bool // killed, or ended
-	shut   bool // by its own account the breaker does not let all through
 	ended  bool // Run has returned
 	late   bool // handlers ran, or there were faults, when it was asked to stop
 
