@@ -66,8 +66,8 @@ type Config struct {
 	// messages wait for so long. An inbox that is an idempotency.Extender extends
 	// the claim while the handler runs, and InboxLease must not be shorter than
 	// Lease; with any other it must be longer than the handler may run. Default:
-	// HandlerTimeout + HandlerGrace + SettleTimeout + 30 s; if that is longer than 90 s and than
-	// Lease, and the inbox extends, the longer one of these.
+	// Lease + SettleTimeout with an inbox that extends, HandlerTimeout + HandlerGrace
+	// + SettleTimeout + 30 s with any other.
 	InboxLease time.Duration
 	// Validator checks messages before the handler. Default: none.
 	Validator Validator
@@ -118,7 +118,7 @@ func (c Config) WithDefaults() Config {
 	def(&c.Heartbeat, 10*time.Second)
 	inboxLease := c.Policy.HandlerTimeout + c.Policy.HandlerGrace + c.SettleTimeout + 30*time.Second
 	if c.extendsClaims() {
-		inboxLease = max(c.Lease, min(inboxLease, 90*time.Second))
+		inboxLease = c.Lease + c.SettleTimeout
 	}
 	def(&c.InboxLease, inboxLease)
 	if c.Name == "" {

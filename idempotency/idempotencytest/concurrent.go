@@ -30,8 +30,9 @@ func race(b *bench) (won []idempotency.Claim) {
 				won = append(won, r.Claim)
 			case r.State != idempotency.Busy:
 				b.Errorf("state is %v, want claimed or busy", r.State)
-			case !r.BusyUntil.Equal(until):
-				b.Errorf("one that lost is told busy until %v, want the end of the winner's lease, %v", r.BusyUntil, until)
+			case r.BusyUntil.After(until):
+				// Earlier is allowed: it may have lost before the winner's lease could be read.
+				b.Errorf("one that lost is told busy until %v, later than the end of the winner's lease, %v", r.BusyUntil, until)
 			}
 		})
 	}

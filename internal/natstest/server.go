@@ -1,6 +1,7 @@
 package natstest
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"runtime"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -69,7 +71,8 @@ func Start(tb testing.TB, options Options) *Server {
 	// that harmless.
 	for range 3 {
 		s.take(freePort(tb))
-		s.config = writeConfig(tb, s, options, "")
+		s.name = fmt.Sprintf("natstest-%d-%d", os.Getpid(), s.port)
+		s.config = writeConfig(tb, s, options, fmt.Sprintf("server_name: %q", s.name))
 		if s.launch() == nil {
 			break
 		}
@@ -186,7 +189,7 @@ func freePort(tb testing.TB) int {
 	return number
 }
 
-// launch starts the process and waits until its port answers or it has ended.
+// launch starts the process and waits until it answers or has ended.
 func (s *Server) launch() error {
 	cmd := exec.CommandContext(context.Background(), s.binary, "-c", s.config)
 	cmd.Stdout, cmd.Stderr = s.output, s.output
@@ -220,8 +223,8 @@ func (s *Server) awaitPort(exited <-chan struct{}) error {
 	defer tick.Stop()
 	var dialer net.Dialer
 	for {
-		if conn, err := dialer.DialContext(ctx, "tcp", fmt.Sprintf("127.0.0.1:%d", s.port)); err == nil {
-			return conn.Close()
+		if conn, err := dialer.DialContext(ctx, "tcp", fmt.Sprintf("127.0.0.1:%d", s.port)); err == nil && s.answersAt(conn) {
+			return nil
 		}
 		select {
 		case <-exited:
@@ -231,6 +234,18 @@ func (s *Server) awaitPort(exited <-chan struct{}) error {
 		case <-tick.C:
 		}
 	}
+}
+
+// answersAt reports whether this server is at the other end, and closes the
+// connection. Another one that took the port first would answer as well; the
+// first line of each tells who it is.
+func (s *Server) answersAt(conn net.Conn) bool {
+	defer conn.Close() //nolint:errcheck // it was only looked at
+	if err := conn.SetReadDeadline(time.Now().Add(5 * time.Second)); err != nil {
+		return false
+	}
+	line, err := bufio.NewReader(conn).ReadString('\n')
+	return err == nil && strings.Contains(line, fmt.Sprintf("%q", s.name))
 }
 
 // awaitReady waits until JetStream answers: after a kill it recovers its

@@ -44,7 +44,8 @@ type ledger struct {
 	effects   int
 	forks     int // copies beside an original that stayed
 	replays   int
-	lone      bool // given up by the rule for messages that fail alone
+	lone      bool  // given up by the rule for messages that fail alone
+	usedUp    int64 // when its attempts first were
 	away      *outage
 	several   bool // outages that it met: the newest is away
 }
@@ -440,6 +441,9 @@ func (w *world) observe(p *process, e *redrive.Event) {
 			w.books.failures = append(w.books.failures, failed{p, id, w.sched.now})
 		}
 		l.lone = e.Row == decision.RowLone
+		if e.Row == decision.RowUnclear && l.usedUp == 0 {
+			l.usedUp = w.sched.now
+		}
 		w.books.abandoned(p, id)
 	case redrive.EventLeaseLost:
 		w.books.abandoned(p, id)

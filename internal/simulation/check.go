@@ -178,7 +178,7 @@ func (b *books) checkLetter(group, id int, at *letter) {
 		if e.Count != pl.policy.Retry.Attempts {
 			bad("attempts", "attempts were left")
 		}
-		if l.own == 0 && !l.several && !(l.lone && b.alone(id, at)) {
+		if l.own == 0 && !l.several && !(l.lone && b.alone(id, l.usedUp, at)) {
 			bad("an outage is not poison", "every failure of it was the fault of one outage")
 		}
 	case envelope.ReasonPermanent:
@@ -235,8 +235,7 @@ func (b *books) twin(id int) bool {
 
 // alone reports whether no other message failed in the process that gave this one
 // up, since its attempts were used up.
-func (b *books) alone(id int, at *letter) bool {
-	from := int64(at.env.Exhausted.Sub(b.w.epoch))
+func (b *books) alone(id int, from int64, at *letter) bool {
 	to := int64(at.env.LastFailure.Sub(b.w.epoch))
 	var by *process
 	for _, f := range b.failures {

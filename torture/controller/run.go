@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"time"
 
+	"github.com/redrive-dev/redrive/broker"
 	"github.com/redrive-dev/redrive/redrivenats"
 	"github.com/redrive-dev/redrive/torture/checker"
 	"github.com/redrive-dev/redrive/torture/disk"
@@ -139,6 +140,12 @@ func (r *run) make(ctx context.Context) error {
 		return err
 	}
 	r.producer.persistent = r.relay != nil
+	// A group that comes later does not get what was published before.
+	for group := range r.config.Groups {
+		if err := r.broker.Topology().Ensure(ctx, broker.Spec{Source: worker.Source, Group: groups[group]}); err != nil {
+			return err
+		}
+	}
 	if err := r.crew.hire(); err != nil {
 		return err
 	}

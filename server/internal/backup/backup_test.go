@@ -273,7 +273,10 @@ func TestDamageIsFound(t *testing.T) {
 			require.NoError(t, os.RemoveAll(to))
 			return
 		}
-		require.ErrorIs(t, err, backup.ErrDamaged, what)
+		// A flipped bit can also make it look like another format.
+		if err == nil || !strings.Contains(err.Error(), "this program reads format") {
+			require.ErrorIs(t, err, backup.ErrDamaged, what)
+		}
 		require.NoDirExists(t, to, what)
 		require.NoDirExists(t, to+".restoring", what)
 	}
