@@ -88,7 +88,7 @@ func (m *Machine) conclude(now time.Time, it *Item, res *Result, out []Action) [
 	if res.Fact == decision.Failed {
 		in.Peers = m.peers(now, it)
 		if res.Dependency {
-			in.Peers.LastSuccess = res.Worked
+			in.Peers.LastSuccess = onClock(now, res.Worked)
 		}
 		m.window.Add(now, false)
 	}
@@ -137,7 +137,7 @@ func (m *Machine) charge(now time.Time, v *decision.Verdict) {
 // peers is what the other messages did: all outcomes less those of this one
 // that this worker can have counted.
 func (m *Machine) peers(now time.Time, it *Item) decision.Peers {
-	p := decision.Peers{LastSuccess: m.lastSuccess, Window: m.window.Count(now)}
+	p := decision.Peers{LastSuccess: onClock(now, m.lastSuccess), Window: m.window.Count(now)}
 	from := now.Add(-m.cfg.Policy.Poison.Window)
 	for i := range it.Env.Attempts {
 		if a := &it.Env.Attempts[i]; a.Worker == m.cfg.Worker && a.At.After(from) {
@@ -151,7 +151,17 @@ func (m *Machine) peers(now time.Time, it *Item) decision.Peers {
 			p.LastFailure = f.at
 		}
 	}
+	p.LastFailure = onClock(now, p.LastFailure)
 	return p
+}
+
+// onClock tells a time of this process by the wall clock as it is now. Histories
+// carry wall-clock times, and this clock may have been set since.
+func onClock(now, t time.Time) time.Time {
+	if t.IsZero() {
+		return t
+	}
+	return now.Add(-now.Sub(t))
 }
 
 func (m *Machine) noteFailure(now time.Time, k string) {
