@@ -2,6 +2,7 @@ package redrive_test
 
 import (
 	"context"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -55,11 +56,11 @@ func TestAClaimIsExtendedWhileTheHandlerRuns(t *testing.T) {
 // deaf is an inbox whose extensions are lost, until somebody else has the claim.
 type deaf struct {
 	*idempotency.Memory
-	lost bool
+	lost atomic.Bool
 }
 
 func (d *deaf) Extend(ctx context.Context, c idempotency.Claim, lease time.Duration) error {
-	if !d.lost {
+	if !d.lost.Load() {
 		return context.DeadlineExceeded
 	}
 	return d.Memory.Extend(ctx, c, lease)
@@ -85,7 +86,7 @@ func TestALostClaimCancelsTheHandlerAndSettlesNothing(t *testing.T) {
 		if err != nil || r.State != idempotency.Claimed {
 			t.Fatalf("the claim is %v, %v after its lease, want it free", r.State, err)
 		}
-		inbox.lost = true
+		inbox.lost.Store(true)
 		pass(30 * time.Second)
 		if cause == nil {
 			t.Fatal("the handler goes on without its claim")
