@@ -133,7 +133,30 @@ func execute(ctx context.Context, o options, args []string, stdout, stderr io.Wr
 		page.Experiments = append(page.Experiments, result)
 	}
 	page.Took = time.Since(r.start).Round(time.Second)
+	if o.only != "" && o.out != "" {
+		page = joined(page, o.out)
+	}
 	return errors.Join(append(failed, write(page, o.out, stdout))...)
+}
+
+// joined puts the experiments of a run of some into the page of an earlier run of
+// more, which then names both commands. Without an earlier run the page stays.
+func joined(some report.Page, dir string) report.Page {
+	page, err := load(dir)
+	if err != nil {
+		return some
+	}
+	for _, e := range some.Experiments {
+		i := slices.IndexFunc(page.Experiments, func(r report.Result) bool { return r.ID == e.ID })
+		if i < 0 {
+			page.Experiments = append(page.Experiments, e)
+		} else {
+			page.Experiments[i] = e
+		}
+	}
+	page.Command += "`, then `" + some.Command
+	page.Took += some.Took
+	return page
 }
 
 // experiments lists all of them, with the rounds that were asked for.

@@ -24,8 +24,9 @@ const (
 // policy is the default one with the delays of all contenders, and two changes.
 // Every tenth message failing for good would use up the default budget of
 // retries, which is there to slow such a thing down; and the server delivers
-// schedules in bursts of hundreds, which overdraw its default bucket of 100, to be
-// refilled at 10 a second. With four runs for each
+// schedules in bursts of hundreds, which overdraw its default bucket of 100. Once
+// the queue is empty that is refilled at 10 a second, so that the last retries of
+// one message in a hundred would take minutes. With four runs for each
 // of these, one run in three fails, so that five failures in a row come by
 // chance: the rule that opens the breaker then is off, the rule about the rate of
 // failures is on.
@@ -36,7 +37,7 @@ func policy(l load) redrive.Policy {
 		}},
 		Breaker: breaker.Config{Consecutive: -1},
 	}
-	if l.failing*20 > l.total {
+	if l.failing > 0 {
 		p.Budget = retry.BudgetConfig{Ratio: budgetRatio, Floor: budgetFloor, Burst: budgetFloor}
 	}
 	return p
