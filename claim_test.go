@@ -110,8 +110,8 @@ func TestALostClaimCancelsTheHandlerAndSettlesNothing(t *testing.T) {
 
 func TestInboxLeaseOfAnInboxThatExtends(t *testing.T) {
 	c := redrive.Config{Source: source, Inbox: idempotency.NewMemory(), Policy: redrive.Policy{HandlerTimeout: time.Hour}}
-	if got := c.WithDefaults().InboxLease; got != 90*time.Second {
-		t.Errorf("default is %v, want 90 s: nobody waits an hour for a process that died", got)
+	if got := c.WithDefaults().InboxLease; got != 40*time.Second {
+		t.Errorf("default is %v, want 40 s: nobody waits an hour for a process that died", got)
 	}
 	c.InboxLease = 20 * time.Second
 	if c.Validate() == nil {
