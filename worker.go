@@ -38,6 +38,10 @@ type Config struct {
 	// A message that kills the process takes the others with it into suspicion, so
 	// it should be no more than throughput needs. Default: 4 times Concurrency.
 	MaxInFlight int
+	// Accept are rules of the broker, by broker.Problem.Rule, that the subscription may
+	// break, such as a work queue that gives up messages after some deliveries. The
+	// guide of each broker lists its rules and what they prevent. Default: none.
+	Accept []string
 	// Lease is how long the broker leaves a message with this worker between two
 	// extensions, which the worker makes by itself. Default: 30 s.
 	Lease time.Duration
@@ -338,7 +342,7 @@ func (w *Worker) open(ctx context.Context) error {
 	}
 	sub, err := w.broker.Open(ctx, broker.Spec{
 		Source: w.cfg.Source, Group: w.cfg.Group, Lease: w.cfg.Lease, Worker: w.cfg.Name,
-		MaxInFlight: w.cfg.MaxInFlight + engine.MaxStaying,
+		MaxInFlight: w.cfg.MaxInFlight + engine.MaxStaying, Accept: w.cfg.Accept,
 	})
 	if err != nil {
 		return fmt.Errorf("worker %s: open the subscription: %w", w.cfg.Source, err)

@@ -11,8 +11,9 @@ type Broker interface {
 	// Caps reports what the broker can do for the queue, probed on the live
 	// server and never assumed.
 	Caps(ctx context.Context, queue string) (Caps, error)
-	// Open starts consuming. It creates what the subscription needs and refuses,
-	// with every problem listed, a queue on which a message could be lost.
+	// Open starts consuming. It creates what the subscription needs and refuses
+	// a queue on which a message could be lost, with a *RefusedError that lists
+	// every problem.
 	Open(ctx context.Context, spec Spec) (Subscription, error)
 	// Publish stores messages. The result has one entry per message: nil only
 	// after a durable confirmation that the message was routed to a queue, an
@@ -42,6 +43,9 @@ type Spec struct {
 	MaxInFlight int
 	// Worker names the consuming process in the broker's own tools.
 	Worker string
+	// Accept are the rules, by [Problem.Rule], whose violation does not stop Open and
+	// Ensure: the user takes the risk that they name.
+	Accept []string
 }
 
 // DefaultGroup is the consumer group of a subscription that names none.
@@ -157,6 +161,9 @@ type Receipt struct {
 	Copy string
 	// Native says that the broker moved the message in one atomic step.
 	Native bool
+	// Due is when a retry will really be delivered, for brokers that cannot delay by
+	// any time: never before Retry.At. Zero means Retry.At.
+	Due time.Time
 }
 
 // Letters gives access to the messages of one queue.
