@@ -35,7 +35,8 @@ type Error struct {
 
 // Violation is one place of a body that does not match.
 type Violation struct {
-	// Pointer is the place, or the first of several, as a JSON Pointer (RFC 6901).
+	// Pointer is the place, or the first of several, as a JSON Pointer (RFC 6901); of
+	// a property whose name is wrong it is an object around it.
 	// It is a part of the body: property names can be personal data.
 	Pointer string
 	// Keyword is the keyword of the schema that failed, such as "type".
@@ -81,20 +82,24 @@ func violations(err error, doc any, known map[string]bool) []Violation {
 		return []Violation{{Keyword: "unknown", place: "$"}}
 	}
 	found := map[string]Violation{}
-	var walk func(e *jsonschema.ValidationError)
-	walk = func(e *jsonschema.ValidationError) {
+	var walk func(e *jsonschema.ValidationError, around []string)
+	walk = func(e *jsonschema.ValidationError, around []string) {
+		at := e.InstanceLocation
+		if borrowed(e.ErrorKind) {
+			at = around
+		}
 		if len(e.Causes) > 0 && !alternatives(e.ErrorKind) {
 			for _, cause := range e.Causes {
-				walk(cause)
+				walk(cause, at)
 			}
 			return
 		}
-		v := newViolation(e, doc, known)
+		v := newViolation(e, pointer(at), place(at, doc, known))
 		if old, ok := found[v.text()]; !ok || before(v.Pointer, old.Pointer) {
 			found[v.text()] = v
 		}
 	}
-	walk(tree)
+	walk(tree, nil)
 	out := make([]Violation, 0, len(found))
 	for _, text := range slices.Sorted(maps.Keys(found)) {
 		out = append(out, found[text])
@@ -117,8 +122,18 @@ func alternatives(k jsonschema.ErrorKind) bool {
 	return false
 }
 
-func newViolation(e *jsonschema.ValidationError, doc any, known map[string]bool) Violation {
-	v := Violation{Keyword: "false", Pointer: pointer(e.InstanceLocation), place: place(e.InstanceLocation, doc, known)}
+// borrowed reports whether the location of such an error is memory that the
+// validator has gone on to write other locations into.
+func borrowed(k jsonschema.ErrorKind) bool {
+	switch k.(type) {
+	case *kind.PropertyNames, *kind.ContentSchema:
+		return true
+	}
+	return false
+}
+
+func newViolation(e *jsonschema.ValidationError, pointer, place string) Violation {
+	v := Violation{Keyword: "false", Pointer: pointer, place: place}
 	if path := e.ErrorKind.KeywordPath(); len(path) > 0 {
 		v.Keyword = path[0]
 	}
