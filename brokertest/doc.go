@@ -25,4 +25,8 @@
 // The cases are values, see [Cases], and work on the small interface [T].
 // [Record] runs one and returns its verdict instead of failing a test, so that a
 // test can show that a broken broker is caught.
+//
+// # Stores of marks
+//
+// [RunMarkStore] is the suite for implementations of broker.MarkStore.
 package brokertest

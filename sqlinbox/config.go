@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/redrive-dev/redrive/internal/sqltable"
 )
 
 // Dialect is the SQL that a database speaks.
@@ -57,7 +59,7 @@ func (c Config) Validate() error {
 	if c.Dialect != SQLite && c.Dialect != PostgreSQL {
 		problems = append(problems, fmt.Errorf("dialect: %q, want %q or %q", c.Dialect, SQLite, PostgreSQL))
 	}
-	if !validTable(c.Table, c.Dialect) {
+	if !sqltable.Valid(c.Table, c.Dialect == PostgreSQL) {
 		problems = append(problems, fmt.Errorf("table: %q, want at most 48 letters, digits and underscores, not beginning with a digit", c.Table))
 	}
 	if c.Retention < time.Minute {
@@ -67,24 +69,4 @@ func (c Config) Validate() error {
 		problems = append(problems, fmt.Errorf("timeout: %v, want more than 0", c.Timeout))
 	}
 	return errors.Join(problems...)
-}
-
-// validTable reports whether a name can stand in a statement without quotes. The
-// length leaves room for the name of the index (63 bytes on PostgreSQL).
-func validTable(name string, dialect Dialect) bool {
-	dots, part := 0, 0
-	for i := range len(name) {
-		switch c := name[i]; {
-		case c == '_' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z', part > 0 && '0' <= c && c <= '9':
-			part++
-		case c == '.' && part > 0 && dots == 0 && dialect == PostgreSQL:
-			dots, part = 1, 0
-		default:
-			return false
-		}
-		if part > 48 {
-			return false
-		}
-	}
-	return part > 0
 }

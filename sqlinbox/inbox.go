@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/redrive-dev/redrive/idempotency"
+	"github.com/redrive-dev/redrive/internal/sqltable"
 )
 
 // Inbox is an [idempotency.Store] and [idempotency.Extender] in a table of a
@@ -53,19 +54,7 @@ func (i *Inbox) Schema() string {
 func (i *Inbox) Migrate(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, i.cfg.Timeout)
 	defer cancel()
-	err := inTx(ctx, i.db, func(tx *sql.Tx) error {
-		if i.sql.lock != "" {
-			if _, err := tx.ExecContext(ctx, i.sql.lock); err != nil {
-				return err
-			}
-		}
-		for _, statement := range i.sql.schema {
-			if _, err := tx.ExecContext(ctx, statement); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+	err := sqltable.Create(ctx, i.db, i.sql.lock, i.sql.schema)
 	if err != nil {
 		return fmt.Errorf("create inbox table %s: %w", i.cfg.Table, err)
 	}

@@ -3,6 +3,8 @@ package sqlinbox
 import (
 	"strconv"
 	"strings"
+
+	"github.com/redrive-dev/redrive/internal/sqltable"
 )
 
 // The states of a row. A released row stays until it is purged, with an empty
@@ -63,21 +65,15 @@ WHERE inbox_group = $1 AND inbox_key = $2 AND token = $3 AND state = {claimed}`
 	purgeRows = `DELETE FROM {table} WHERE purge_ms <= $1 AND (inbox_group, inbox_key) IN
 (SELECT inbox_group, inbox_key FROM {table} WHERE purge_ms <= $1 ORDER BY purge_ms LIMIT $2)`
 
-	// CREATE … IF NOT EXISTS fails when two processes run it at once.
 	lockMigration = `SELECT pg_advisory_xact_lock(8243311967)`
 )
 
 func statementsFor(c Config) statements {
-	_, index, dotted := strings.Cut(c.Table, ".")
-	if !dotted {
-		index = c.Table
-	}
-	names := strings.NewReplacer("{table}", c.Table, "{index}", index,
+	names := strings.NewReplacer("{table}", c.Table, "{index}", sqltable.Base(c.Table),
 		"{free}", strconv.Itoa(rowFree), "{claimed}", strconv.Itoa(rowClaimed), "{done}", strconv.Itoa(rowDone))
 	text := names.Replace
 	if c.Dialect == SQLite {
-		// SQLite takes $1 for the name of a parameter and ?1 for its number.
-		text = func(s string) string { return strings.ReplaceAll(names.Replace(s), "$", "?") }
+		text = func(s string) string { return sqltable.Numbered(names.Replace(s)) }
 	}
 	s := statements{
 		schema: []string{text(createTable), text(createIndex)},

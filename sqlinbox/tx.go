@@ -3,10 +3,10 @@ package sqlinbox
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 
 	"github.com/redrive-dev/redrive/idempotency"
+	"github.com/redrive-dev/redrive/internal/sqltable"
 )
 
 // CompleteTx completes the claim of the message that is being handled, inside
@@ -35,36 +35,10 @@ func (i *Inbox) InTx(ctx context.Context, fn func(tx *sql.Tx) error) error {
 	if _, ok := idempotency.ClaimFrom(ctx); !ok {
 		return fmt.Errorf("transaction of inbox %s: %w", i.cfg.Table, idempotency.ErrNoClaim)
 	}
-	return inTx(ctx, i.db, func(tx *sql.Tx) error {
+	return sqltable.InTx(ctx, i.db, func(tx *sql.Tx) error {
 		if err := fn(tx); err != nil {
 			return err
 		}
 		return i.CompleteTx(ctx, tx)
 	})
-}
-
-// inTx commits what fn did if it returns nil, and rolls it back otherwise.
-func inTx(ctx context.Context, db *sql.DB, fn func(tx *sql.Tx) error) (err error) {
-	tx, err := db.BeginTx(ctx, nil)
-	if err != nil {
-		return fmt.Errorf("begin: %w", err)
-	}
-	committed := false
-	defer func() {
-		if committed {
-			return
-		}
-		// The context may have ended and rolled it back already.
-		if e := tx.Rollback(); e != nil && !errors.Is(e, sql.ErrTxDone) {
-			err = errors.Join(err, fmt.Errorf("roll back: %w", e))
-		}
-	}()
-	if err := fn(tx); err != nil {
-		return err
-	}
-	committed = true
-	if err := tx.Commit(); err != nil {
-		return fmt.Errorf("commit: %w", err)
-	}
-	return nil
 }
