@@ -124,18 +124,23 @@ func (a *App) connect(ctx context.Context) error {
 	if name, ok := embeddedBroker(a.cfg); ok && a.opts.Embedded {
 		used[name] = true
 	}
-	var errs []error
-	for _, name := range slices.Sorted(maps.Keys(used)) {
-		conn, err := open(ctx, a.cfg, name, a.opts.Embedded, a.log)
-		if err != nil {
-			errs = append(errs, err)
+	names := slices.Sorted(maps.Keys(used))
+	opened, errs := make([]*Connection, len(names)), make([]error, len(names))
+	// All at once: one that does not answer makes none of the others wait.
+	var opening sync.WaitGroup
+	for i, name := range names {
+		opening.Go(func() { opened[i], errs[i] = open(ctx, a.cfg, name, a.opts.Embedded, a.log) })
+	}
+	opening.Wait()
+	for i, name := range names {
+		if errs[i] != nil {
 			continue
 		}
-		a.cleanup.push("close broker "+name, conn.Close)
-		a.brokers[name] = conn
+		a.cleanup.push("close broker "+name, opened[i].Close)
+		a.brokers[name] = opened[i]
 		a.log.LogAttrs(ctx, slog.LevelInfo, "broker connected", slog.String("broker", name), slog.String("type", a.cfg.Brokers[name].Type))
 	}
-	return errors.Join(errs...)
+	return brokersError(errs)
 }
 
 // checks are what /readyz asks.

@@ -2,8 +2,6 @@ package app
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -29,25 +27,6 @@ const closeTimeout = 30 * time.Second
 
 // ErrNoData is what Connect says of an embedded broker that has never run.
 var ErrNoData = errors.New("no embedded broker has run there yet")
-
-// BrokerError says that a broker cannot be used.
-type BrokerError struct {
-	// Broker is its name in the configuration.
-	Broker string
-	// Err is what is wrong. It holds no secret.
-	Err error
-	// Remedy says what to do, in one sentence without a full stop.
-	Remedy string
-}
-
-// Error implements error.
-func (e *BrokerError) Error() string { return "broker " + e.Broker + ": " + e.Err.Error() }
-
-// Unwrap returns Err.
-func (e *BrokerError) Unwrap() error { return e.Err }
-
-// Hint returns Remedy.
-func (e *BrokerError) Hint() string { return e.Remedy }
 
 // Connection is an open broker. Close it when it is no longer needed.
 type Connection struct {
@@ -87,7 +66,7 @@ func Connect(ctx context.Context, c Config, name string, o ConnectOptions) (*Con
 		}
 	}
 	if b.Type != config.BrokerEmbedded {
-		return connectRemote(ctx, name, b)
+		return connectRemote(ctx, c, name, o.Logger)
 	}
 	conn, err := attach(ctx, name, string(c.DataDir))
 	if err == nil {
@@ -111,7 +90,7 @@ func Connect(ctx context.Context, c Config, name string, o ConnectOptions) (*Con
 func open(ctx context.Context, c Config, name string, embedded bool, log *slog.Logger) (*Connection, error) {
 	switch b := c.Brokers[name]; {
 	case b.Type != config.BrokerEmbedded:
-		return connectRemote(ctx, name, b)
+		return connectRemote(ctx, c, name, log)
 	case embedded:
 		return startEmbedded(ctx, name, c, log)
 	}
@@ -195,75 +174,6 @@ func (d discoverDialer) Dial(network, _ string) (net.Conn, error) {
 	}
 	dialer := net.Dialer{Timeout: 5 * time.Second}
 	return dialer.Dial(network, u.Host)
-}
-
-// connectRemote connects to a NATS server or cluster.
-func connectRemote(ctx context.Context, name string, b config.Broker) (*Connection, error) {
-	fail := func(err error) (*Connection, error) {
-		return nil, &BrokerError{
-			Broker: name, Err: err,
-			Remedy: "see that the server runs and JetStream is on, or correct brokers." + name,
-		}
-	}
-	c, err := natsConfig(ctx, b)
-	if err != nil {
-		return fail(err)
-	}
-	nb, err := redrivenats.Connect(ctx, c)
-	if err != nil {
-		return fail(err)
-	}
-	conn := &Connection{Name: name, Broker: nb}
-	conn.cleanup.push("close the broker", nb.Close)
-	return conn, nil
-}
-
-func natsConfig(ctx context.Context, b config.Broker) (redrivenats.Config, error) {
-	token, tokenErr := b.Token.Reveal(ctx)
-	password, passwordErr := b.Password.Reveal(ctx)
-	security, tlsErr := tlsConfig(b.TLS)
-	return redrivenats.Config{
-		URL: b.URL, Token: token, User: b.User, Password: password,
-		CredsFile: string(b.CredsFile), NKeyFile: string(b.NKeyFile),
-		TLS: security, Replicas: b.Replicas, Prefix: b.Prefix,
-	}, errors.Join(named("token", tokenErr), named("password", passwordErr), named("tls", tlsErr))
-}
-
-// named says which setting an error is about.
-func named(setting string, err error) error {
-	if err == nil {
-		return nil
-	}
-	return fmt.Errorf("%s: %w", setting, err)
-}
-
-func tlsConfig(t *config.TLS) (*tls.Config, error) {
-	if t == nil {
-		return nil, nil //nolint:nilnil // no settings make no configuration
-	}
-	c := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: t.ServerName}
-	if t.CAFile != "" {
-		pem, err := os.ReadFile(string(t.CAFile))
-		if err != nil {
-			return nil, fmt.Errorf("ca_file: %w", err)
-		}
-		c.RootCAs = x509.NewCertPool()
-		if !c.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("ca_file: %s holds no certificate in PEM form", t.CAFile)
-		}
-	}
-	if t.CertFile != "" {
-		cert, key := string(t.CertFile), string(t.KeyFile)
-		if _, err := tls.LoadX509KeyPair(cert, key); err != nil {
-			return nil, fmt.Errorf("cert_file and key_file: %w", err)
-		}
-		// It is read again for each connection, so that a renewed one is used.
-		c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
-			pair, err := tls.LoadX509KeyPair(cert, key)
-			return &pair, err
-		}
-	}
-	return c, nil
 }
 
 // embeddedBroker returns the name of the embedded broker of a configuration that

@@ -52,9 +52,14 @@ func (l *logs) logger() *slog.Logger {
 // configure reads a configuration with data in a folder of the test.
 func configure(t *testing.T, dir, subscriptions string) app.Config {
 	t.Helper()
+	return configureBrokers(t, dir, "{local: {type: embedded, sync: default, max_store: 256MiB}}\n"+subscriptions)
+}
+
+// configureBrokers reads a configuration from its section brokers on.
+func configureBrokers(t *testing.T, dir, brokers string) app.Config {
+	t.Helper()
 	file := filepath.Join(t.TempDir(), "redrive.yaml")
-	text := "version: 1\ndata_dir: " + dir + "\nadmin: {listen: \"127.0.0.1:0\"}\n" +
-		"brokers: {local: {type: embedded, sync: default, max_store: 256MiB}}\n" + subscriptions
+	text := "version: 1\ndata_dir: " + dir + "\nadmin: {listen: \"127.0.0.1:0\"}\nbrokers: " + brokers
 	require.NoError(t, os.WriteFile(file, []byte(text), 0o600))
 	l, err := app.Load(app.LoadOptions{File: file})
 	require.NoError(t, err)

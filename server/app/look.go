@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"maps"
 	"slices"
 	"strings"
@@ -24,5 +25,5 @@ func Look(ctx context.Context, c Config, name string) (*Connection, error) {
 	case b.Type == config.BrokerEmbedded:
 		return attach(ctx, name, string(c.DataDir))
 	}
-	return connectRemote(ctx, name, b)
+	return connectRemote(ctx, c, name, slog.New(slog.DiscardHandler))
 }

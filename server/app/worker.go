@@ -61,11 +61,11 @@ func (a *App) buildWorkers(parts []part) error {
 			Concurrency: s.Concurrency, MaxInFlight: s.MaxInFlight,
 			Lease: time.Duration(s.Lease), StopTimeout: time.Duration(s.StopTimeout),
 			Heartbeat: time.Duration(s.Heartbeat), Version: a.opts.Version,
-			IdempotencyHeader: s.IdempotencyHeader,
-			Inbox:             a.inboxes.store(s),
-			Validator:         parts[i].validator,
-			Observers:         []redrive.Observer{counts, eventLog{log: log, ctx: context.Background()}},
-			Logger:            log,
+			IdempotencyHeader: s.IdempotencyHeader, Accept: s.Accept,
+			Inbox:     a.inboxes.store(s),
+			Validator: parts[i].validator,
+			Observers: []redrive.Observer{counts, eventLog{log: log, ctx: context.Background()}},
+			Logger:    log,
 		}
 		w, err := redrive.NewWorker(conn, parts[i].handler, c)
 		if err != nil {
@@ -92,7 +92,7 @@ func (a *App) ensure(ctx context.Context) error {
 }
 
 func spec(s config.Subscription) broker.Spec {
-	return broker.Spec{Source: s.Source, Group: s.Group, Lease: time.Duration(s.Lease), MaxInFlight: s.MaxInFlight}
+	return broker.Spec{Source: s.Source, Group: s.Group, Lease: time.Duration(s.Lease), MaxInFlight: s.MaxInFlight, Accept: s.Accept}
 }
 
 func (w *worker) run(ctx context.Context) error {

@@ -42,51 +42,6 @@ type Log struct {
 	Format string `yaml:"format" default:"text" enum:"text,json"`
 }
 
-// The types of brokers.
-const (
-	BrokerEmbedded = "embedded"
-	BrokerNATS     = "nats"
-)
-
-// DefaultBroker is the name of the embedded broker that is used when none is
-// configured.
-const DefaultBroker = "local"
-
-// Broker is one broker. Which settings it takes depends on its type.
-type Broker struct {
-	// Type is embedded for the JetStream server inside this process, at most one,
-	// or nats for a NATS server or cluster with JetStream.
-	Type string `yaml:"type" required:"true" enum:"embedded,nats"`
-	// Sync is when the embedded broker makes writes durable: always before it
-	// confirms them, or default, in batches every two minutes, which is faster and
-	// loses the newest messages when the machine loses power. Default: always.
-	Sync string `yaml:"sync" for:"embedded" default:"always" enum:"always,default"`
-	// MaxStore is the most that the embedded broker stores on disk. When it is
-	// full, publishers are refused and nothing is dropped. Default: 10GiB.
-	MaxStore Size `yaml:"max_store" for:"embedded" default:"10GiB" min:"64MiB"`
-	// URL is the server, or several separated by commas. It carries no user and
-	// no password: those have settings of their own.
-	URL string `yaml:"url" for:"nats" required:"true" example:"nats://nats.example.com:4222"`
-	// Token authenticates by token.
-	Token Secret `yaml:"token" for:"nats"`
-	// User authenticates by name, with password.
-	User string `yaml:"user" for:"nats"`
-	// Password belongs to user.
-	Password Secret `yaml:"password" for:"nats"`
-	// CredsFile is a file with a user JWT and its NKey seed.
-	CredsFile Path `yaml:"creds_file" for:"nats"`
-	// NKeyFile is a file with an NKey seed.
-	NKeyFile Path `yaml:"nkey_file" for:"nats"`
-	// TLS secures the connection, beyond what the scheme tls:// does.
-	TLS *TLS `yaml:"tls" for:"nats"`
-	// Replicas is how many servers of the cluster keep each stream that redrive
-	// creates. Default: 1.
-	Replicas int `yaml:"replicas" for:"nats" default:"1" min:"1" max:"5"`
-	// Prefix is the name space of the streams and subjects that redrive creates,
-	// so that two installations can share an account. Default: redrive.
-	Prefix string `yaml:"prefix" for:"nats" default:"redrive"`
-}
-
 // TLS secures a connection.
 type TLS struct {
 	// CAFile holds the certificates that are trusted, in PEM form, in place of
@@ -115,6 +70,9 @@ type Subscription struct {
 	// Schema is checked before the handler; a message that does not match is
 	// dead-lettered as schema.
 	Schema *Schema `yaml:"schema"`
+	// Accept names rules of the broker that its queues may break. Each stands for a
+	// way to lose messages, which is then yours: docs/brokers.md lists them.
+	Accept []string `yaml:"accept" example:"[kafka-dlq-retention]"`
 	// Policy holds the settings that the defaults section can give too.
 	Policy `yaml:",inline"`
 }
@@ -130,7 +88,8 @@ type Schema struct {
 type Inbox struct {
 	// Store is where it remembers: nowhere, in memory until the process ends, in
 	// an SQLite database in data_dir, or in a key-value bucket of the
-	// subscription's broker (kv), which all workers share. Default: none.
+	// subscription's broker (kv), which all workers share and only the types
+	// embedded and nats have. Default: none.
 	Store string `yaml:"store" default:"none" enum:"none,memory,sqlite,kv"`
 }
 
@@ -139,8 +98,7 @@ func (c Config) Clone() Config {
 	if c.Brokers != nil {
 		brokers := make(map[string]Broker, len(c.Brokers))
 		for name, b := range c.Brokers {
-			b.TLS = clonePointer(b.TLS)
-			brokers[name] = b
+			brokers[name] = b.clone()
 		}
 		c.Brokers = brokers
 	}
@@ -150,6 +108,7 @@ func (c Config) Clone() Config {
 		s := &c.Subscriptions[i]
 		s.Handler = s.Handler.clone()
 		s.Schema = clonePointer(s.Schema)
+		s.Accept = slices.Clone(s.Accept)
 		s.Policy = s.Policy.clone()
 	}
 	return c

@@ -96,11 +96,12 @@ func fill(v reflect.Value) {
 		field := v.FieldByIndex(s.index)
 		switch {
 		case s.Type == reflect.TypeFor[Secret]():
+		case !s.applies(v):
 		case field.Kind() == reflect.Struct:
 			fill(field)
 		case field.Kind() == reflect.Pointer && !field.IsNil():
 			fill(field.Elem())
-		case s.Default != "" && field.IsZero() && s.applies(v):
+		case s.Default != "" && field.IsZero():
 			// The tags are all read by a test, so this cannot fail.
 			_ = setScalar(field, s.Default)
 		}

@@ -92,7 +92,9 @@ func (k *checker) subscription(c Config, i int, shared []Problem) {
 	s, path := c.Subscriptions[i], indexPath("subscriptions", i)
 	k.queueName(s.Source, keyPath(path, "source"))
 	k.queueName(s.Group, keyPath(path, "group"))
-	if _, ok := c.Brokers[s.Broker]; !ok {
+	if b, ok := c.Brokers[s.Broker]; ok {
+		k.brokerOf(b, s, path)
+	} else {
 		k.brokerReference(c, s, keyPath(path, "broker"))
 	}
 	before := len(k.problems)

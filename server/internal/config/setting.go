@@ -32,8 +32,8 @@ type Setting struct {
 	Off string
 	// Required settings must be given.
 	Required bool
-	// For is the broker type that takes the setting, empty for every type.
-	For string
+	// For are the broker types that take the setting, empty for every type.
+	For []string
 	// OneOf names the group of settings of which exactly one is given.
 	OneOf string
 	// Example is a value for the reference page.
@@ -63,11 +63,14 @@ func Settings(t reflect.Type) []Setting {
 			Name: name, Owner: t, Field: f.Name, Type: f.Type, index: []int{i},
 			Default: f.Tag.Get("default"), DefaultText: f.Tag.Get("defaulttext"),
 			Min: f.Tag.Get("min"), Max: f.Tag.Get("max"), Above: f.Tag.Get("above"), Off: f.Tag.Get("off"),
-			Required: f.Tag.Get("required") == "true", For: f.Tag.Get("for"), OneOf: f.Tag.Get("oneof"),
+			Required: f.Tag.Get("required") == "true", OneOf: f.Tag.Get("oneof"),
 			Example: f.Tag.Get("example"),
 		}
 		if e := f.Tag.Get("enum"); e != "" {
 			s.Enum = strings.Split(e, ",")
+		}
+		if types := f.Tag.Get("for"); types != "" {
+			s.For = strings.Split(types, ",")
 		}
 		out = append(out, s)
 	}
@@ -77,11 +80,13 @@ func Settings(t reflect.Type) []Setting {
 // applies reports whether a setting is taken by the struct it stands in: those
 // of a broker depend on its type.
 func (s Setting) applies(owner reflect.Value) bool {
-	if s.For == "" {
-		return true
-	}
 	b, ok := reflect.TypeAssert[Broker](owner)
-	return !ok || b.Type == s.For
+	return !ok || s.TakenBy(b.Type)
+}
+
+// TakenBy reports whether a broker of a type takes the setting.
+func (s Setting) TakenBy(brokerType string) bool {
+	return len(s.For) == 0 || slices.Contains(s.For, brokerType)
 }
 
 // check says what is wrong with a value that is set, and what to do; two empty

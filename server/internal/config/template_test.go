@@ -32,7 +32,7 @@ func TestTemplate(t *testing.T) {
 	if l, err = Decode("redrive.yaml", uncomment(Template())); err != nil {
 		t.Fatalf("with every setting switched on: %v", err)
 	}
-	if len(l.Config.Subscriptions) != 2 || len(l.Config.Brokers) != 2 || l.Config.Subscriptions[1].Retry.Tiers == nil {
+	if len(l.Config.Subscriptions) != 2 || len(l.Config.Brokers) != 5 || l.Config.Subscriptions[1].Retry.Tiers == nil {
 		t.Errorf("something was not switched on: %+v", l.Config)
 	}
 	if len(l.Warnings) > 0 {

@@ -2,8 +2,6 @@ package config
 
 import (
 	"errors"
-	"fmt"
-	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -88,9 +86,12 @@ func (k *checker) fields(v reflect.Value, path string) {
 		field, inner := v.FieldByIndex(s.index), keyPath(path, s.Name)
 		if !s.applies(v) {
 			if !field.IsZero() {
-				k.broken(inner, "this is a setting of a broker of type "+s.For, "remove it, or change type", keyPath(path, "type"))
+				k.broken(inner, "this is a setting of a broker of type "+strings.Join(s.For, " or "), "remove it, or change type", keyPath(path, "type"))
 			}
 			continue
+		}
+		if b, ok := reflect.TypeAssert[Broker](v); ok && s.Field == "URL" {
+			s.Example = b.exampleURL()
 		}
 		if s.OneOf != "" {
 			if _, seen := groups[s.OneOf]; !seen {
@@ -170,72 +171,4 @@ func (k *checker) oneOf(t reflect.Type, group string, given []string, path strin
 		return
 	}
 	k.broken(path, "one of "+strings.Join(names, ", ")+" is missing", "add exactly one of them")
-}
-
-// brokers checks the brokers among themselves.
-func (k *checker) brokers(c Config) {
-	embedded := ""
-	for _, name := range slices.Sorted(maps.Keys(c.Brokers)) {
-		b, path := c.Brokers[name], keyPath("brokers", name)
-		if !brokerName(name) {
-			k.broken(path, quoted(name)+" is not a name for a broker", `use lower-case letters, digits, "-" and "_", at most 63, a letter or digit first`)
-		}
-		switch b.Type {
-		case BrokerEmbedded:
-			if embedded != "" {
-				k.broken(keyPath(path, "type"), fmt.Sprintf("there can be one embedded broker, and %s is one", embedded), "remove one of them, or make it a server of its own with type nats", keyPath(keyPath("brokers", embedded), "type"))
-			}
-			embedded = name
-		case BrokerNATS:
-			k.nats(b, path)
-		}
-	}
-}
-
-func brokerName(name string) bool {
-	if name == "" || len(name) > 63 || name[0] == '-' || name[0] == '_' {
-		return false
-	}
-	for i := range len(name) {
-		c := name[i]
-		if !('a' <= c && c <= 'z' || '0' <= c && c <= '9' || c == '-' || c == '_') {
-			return false
-		}
-	}
-	return true
-}
-
-func (k *checker) nats(b Broker, path string) {
-	if b.URL != "" {
-		for one := range strings.SplitSeq(b.URL, ",") {
-			k.url(strings.TrimSpace(one), keyPath(path, "url"), "nats", "tls", "ws", "wss")
-		}
-	}
-	if strings.ContainsFunc(b.Prefix, notPrefixRune) || len(b.Prefix) > 40 {
-		k.broken(keyPath(path, "prefix"), quoted(b.Prefix)+" is not a prefix for streams and subjects", `use at most 40 letters, digits, "-" and "_"`)
-	}
-	var ways []string
-	for name, given := range map[string]bool{"token": !b.Token.IsZero(), "user": b.User != "" || !b.Password.IsZero(), "creds_file": b.CredsFile != "", "nkey_file": b.NKeyFile != ""} {
-		if given {
-			ways = append(ways, name)
-		}
-	}
-	if len(ways) > 1 {
-		slices.Sort(ways)
-		k.broken(keyPath(path, ways[1]), strings.Join(ways, " and ")+" exclude each other", "keep one of them")
-	}
-	if (b.User == "") != b.Password.IsZero() {
-		k.broken(keyPath(path, "user"), "user and password go together", "give both or neither", keyPath(path, "password"))
-	}
-	k.tls(b.TLS, keyPath(path, "tls"))
-}
-
-func notPrefixRune(r rune) bool {
-	return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || r == '-' || r == '_')
-}
-
-func (k *checker) tls(t *TLS, path string) {
-	if t != nil && (t.CertFile == "") != (t.KeyFile == "") {
-		k.broken(path, "cert_file and key_file go together", "give both or neither")
-	}
 }

@@ -12,6 +12,11 @@ func discard(more string) string {
 	return head + "subscriptions:\n- {source: orders, handler: {sink: discard}" + more + "}\n"
 }
 
+// on is a subscription on a broker of a type, with more settings.
+func on(brokerType, more string) string {
+	return head + "brokers: {a: {type: " + brokerType + "}}\nsubscriptions:\n- {source: orders, handler: {sink: discard}, " + more + "}\n"
+}
+
 // endpoint is a subscription with an HTTP handler with more settings after its URL.
 func endpoint(url, more string) string {
 	return head + "subscriptions:\n- {source: orders, handler: {http: {url: '" + url + "'" + more + "}}}\n"
@@ -26,8 +31,8 @@ func TestRules(t *testing.T) {
 	}{
 		{"two embedded", head + "brokers: {a: {type: embedded}, b: {type: embedded}}\n", []string{"brokers.b.type: there can be one embedded broker, and a is one; remove one of them, or make it a server of its own with type nats"}},
 		{"broker name", head + "brokers: {A.b: {type: embedded}}\n", []string{`brokers["A.b"]: "A.b" is not a name for a broker; use lower-case letters, digits, "-" and "_", at most 63, a letter or digit first`}},
-		{"broker without type", head + "brokers: {a: {}}\n", []string{"brokers.a.type: is missing; add it: embedded or nats"}},
-		{"empty broker", head + "brokers: {a: }\n", []string{"brokers.a.type: is missing; add it: embedded or nats"}},
+		{"broker without type", head + "brokers: {a: {}}\n", []string{"brokers.a.type: is missing; add it: embedded or nats or kafka or rabbitmq or sqs"}},
+		{"empty broker", head + "brokers: {a: }\n", []string{"brokers.a.type: is missing; add it: embedded or nats or kafka or rabbitmq or sqs"}},
 		{"nats without url", head + "brokers: {a: {type: nats}}\n", []string{"brokers.a.url: is missing; add it, such as url: nats://nats.example.com:4222"}},
 		{"foreign setting", head + "brokers: {a: {type: nats, url: 'nats://x', sync: always}}\n", []string{"brokers.a.sync: this is a setting of a broker of type embedded; remove it, or change type"}},
 		{"password in url", head + "brokers: {a: {type: nats, url: 'nats://u:planted-secret@x'}}\n", []string{"brokers.a.url: a URL must not hold a user or password, because it is logged; move them to the settings that take secrets"}},
@@ -36,6 +41,32 @@ func TestRules(t *testing.T) {
 		{"user alone", head + "brokers: {a: {type: nats, url: 'nats://x', user: u}}\n", []string{"brokers.a.user: user and password go together; give both or neither"}},
 		{"certificate alone", head + "brokers: {a: {type: nats, url: 'nats://x', tls: {cert_file: f}}}\n", []string{"brokers.a.tls: cert_file and key_file go together; give both or neither"}},
 		{"prefix", head + "brokers: {a: {type: nats, url: 'nats://x', prefix: a.b}}\n", []string{`brokers.a.prefix: "a.b" is not a prefix for streams and subjects; use at most 40 letters, digits, "-" and "_"`}},
+		{"kafka without url", head + "brokers: {a: {type: kafka}}\n", []string{"brokers.a.url: is missing; add it, such as url: kafka.example.com:9092"}},
+		{"kafka with a scheme", head + "brokers: {a: {type: kafka, url: 'k:9092, kafka://u:planted-secret@k:9092'}}\n", []string{"brokers.a.url: a Kafka broker is host:port, without scheme, user and path; write it as kafka.example.com:9092; tls and sasl have sections of their own"}},
+		{"kafka without a port", head + "brokers: {a: {type: kafka, url: k}}\n", []string{`brokers.a.url: "k" is not host:port; write it as kafka.example.com:9092`}},
+		{"sasl without a mechanism", head + "brokers: {a: {type: kafka, url: 'k:1', sasl: {user: u}}}\n", []string{"brokers.a.sasl.mechanism: is missing; add it: plain or scram-sha-256 or scram-sha-512 or oauthbearer"}},
+		{"scram without a password", head + "brokers: {a: {type: kafka, url: 'k:1', sasl: {mechanism: scram-sha-256, user: u}}}\n", []string{"brokers.a.sasl: scram-sha-256 needs user and password; add both"}},
+		{"plain with a token", head + "brokers: {a: {type: kafka, url: 'k:1', tls: {}, sasl: {mechanism: plain, token: {env: T}}}}\n", []string{"brokers.a.sasl.token: plain takes user and password, and no token; remove it"}},
+		{"oauthbearer without a token", head + "brokers: {a: {type: kafka, url: 'k:1', tls: {}, sasl: {mechanism: oauthbearer}}}\n", []string{`brokers.a.sasl.token: is missing; add it: write {env: NAME}, {file: path} or {cmd: "command"}`}},
+		{"oauthbearer with a user", head + "brokers: {a: {type: kafka, url: 'k:1', tls: {}, sasl: {mechanism: oauthbearer, user: u, token: {env: T}}}}\n", []string{"brokers.a.sasl: oauthbearer takes a token, and neither user nor password; remove them"}},
+		{"rabbitmq with a path", head + "brokers: {a: {type: rabbitmq, url: 'amqp://r/shop'}}\n", []string{"brokers.a.url: the virtual host is not part of the URL here; move it to vhost"}},
+		{"rabbitmq without tls", head + "brokers: {a: {type: rabbitmq, url: 'amqp://r', tls: {}}}\n", []string{"brokers.a.tls: tls has no effect on an amqp:// URL; write amqps://, or remove tls"}},
+		{"management url", head + "brokers: {a: {type: rabbitmq, url: 'amqp://r', management_url: 'r:15672'}}\n", []string{"brokers.a.management_url: not a URL with one of the schemes http, https; write it as http://host:port"}},
+		{"rabbitmq user alone", head + "brokers: {a: {type: rabbitmq, url: 'amqp://r', user: u}}\n", []string{"brokers.a.user: user and password go together; give both or neither"}},
+		{"sqs endpoint", head + "brokers: {a: {type: sqs, endpoint: 'localhost'}}\n", []string{"brokers.a.endpoint: not a URL with one of the schemes http, https; write it as http://host:port"}},
+		{"sqs without tls", head + "brokers: {a: {type: sqs, endpoint: 'http://q', tls: {}}}\n", []string{"brokers.a.tls: tls has no effect on an http:// URL; write https://, or remove tls"}},
+		{"setting of two types", head + "brokers: {a: {type: sqs, user: u}}\n", []string{"brokers.a.user: this is a setting of a broker of type nats or rabbitmq; remove it, or change type"}},
+		{"marks where none are needed", head + "brokers: {a: {type: kafka, url: 'k:1', marks: {store: none}}}\n", []string{"brokers.a.marks: this is a setting of a broker of type rabbitmq or sqs; remove it, or change type"}},
+		{"every broker is looked at", head + "brokers: {a: {type: kafka}, b: {type: rabbitmq}, c: {type: nats}}\n", []string{
+			"brokers.a.url: is missing; add it, such as url: kafka.example.com:9092",
+			"brokers.b.url: is missing; add it, such as url: amqp://rabbitmq.example.com:5672",
+			"brokers.c.url: is missing; add it, such as url: nats://nats.example.com:4222",
+		}},
+		{"inbox in kafka", on("kafka, url: 'k:1'", "inbox: {store: kv}"), []string{"subscriptions[0].inbox.store: a broker of type kafka has no key-value buckets; use sqlite, or memory"}},
+		{"second group on sqs", on("sqs", "group: billing"), []string{"subscriptions[0].group: a queue of a broker of type sqs has one consumer group: whoever consumes takes the message from all others; leave group out, and give each group a queue of its own"}},
+		{"second group on kafka", on("kafka, url: 'k:1'", "group: billing"), nil},
+		{"rule of another broker", on("kafka, url: 'k:1'", "accept: [kafka-x, sqs-x]"), []string{`subscriptions[0].accept[1]: "sqs-x" is not a rule of a broker of type kafka; use an id as the refusal names it; it begins with kafka-`}},
+
 		{"admin", head + "admin: {listen: localhost}\n", []string{`admin.listen: "localhost" is not an address to listen on; write host:port, such as 127.0.0.1:9090`}},
 		{"admin port", head + "admin: {listen: 'localhost:70000'}\n", []string{`admin.listen: "localhost:70000" is not an address to listen on; write host:port, such as 127.0.0.1:9090`}},
 
@@ -175,6 +206,10 @@ func TestWarnings(t *testing.T) {
 		{"breaker off", discard(", breaker: {consecutive: -1, failure_rate: -1}"), "redrive.yaml:3:46: subscriptions[0].breaker: warning: both rules are off, so the breaker opens only when the downstream asks for less traffic: an outage uses up attempts; keep consecutive or failure_rate"},
 		{"literal", endpoint("https://h", ", auth: {bearer: {value: planted-secret}}"), `redrive.yaml:3:62: subscriptions[0].handler.http.auth.bearer: warning: the secret stands in the file, for everyone who can read it; move it out: {env: NAME}, {file: path} or {cmd: "command"}`},
 		{"credentials in the clear", endpoint("http://h", ", auth: {bearer: {env: A}}"), "redrive.yaml:3:37: subscriptions[0].handler.http.url: warning: credentials travel over http:// where others can read them; write https://"},
+		{"plain in the clear", head + "brokers: {a: {type: kafka, url: 'k:1', sasl: {mechanism: plain, user: u, password: {env: P}}}}\n", "redrive.yaml:2:47: brokers.a.sasl.mechanism: warning: plain sends the credentials where others can read them; add the section tls"},
+		{"plain to this machine", head + "brokers: {a: {type: kafka, url: '127.0.0.1:1', sasl: {mechanism: plain, user: u, password: {env: P}}}}\n", ""},
+		{"rabbitmq with an inbox and no key", on("rabbitmq, url: 'amqp://r'", "inbox: {store: sqlite}"), "redrive.yaml:4:54: subscriptions[0].inbox.store: warning: RabbitMQ gives messages no identity, so that only those with a message id have a key that the inbox knows again; see that producers set the message id, or name a header with idempotency_header"},
+		{"rabbitmq with an inbox and a key", on("rabbitmq, url: 'amqp://r'", "inbox: {store: sqlite}, idempotency_header: X-Id"), ""},
 		{"credentials to this machine", endpoint("http://[::1]:80", ", auth: {bearer: {env: A}}"), ""},
 	}
 	for _, tt := range tests {

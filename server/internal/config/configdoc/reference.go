@@ -102,8 +102,8 @@ func (p *page) row(t reflect.Type, s config.Setting) row {
 	default:
 		r.Default = "–"
 	}
-	if s.For != "" {
-		r.Text += " Only for type `" + s.For + "`."
+	if len(s.For) > 0 {
+		r.Text += " Only for type `" + strings.Join(s.For, "`, `") + "`."
 	}
 	if s.Example != "" && len(s.Enum) == 0 {
 		r.Text += " Example: `" + s.Example + "`."
@@ -133,6 +133,9 @@ func (p *page) value(s config.Setting) string {
 	case reflect.Slice:
 		if element(s.Type) == reflect.TypeFor[config.Secret]() {
 			return "list of [secrets](#secrets)"
+		}
+		if element(s.Type).Kind() == reflect.String {
+			return "list of texts"
 		}
 		return "list of sections"
 	case reflect.Map:

@@ -75,7 +75,7 @@ func structSchema(t reflect.Type, texts comments) (object, error) {
 			p["default"] = v
 		}
 		properties[s.Name] = p
-		if s.Required && s.For == "" {
+		if s.Required && len(s.For) == 0 {
 			required = append(required, s.Name)
 		}
 		if s.OneOf != "" {
@@ -103,9 +103,9 @@ func brokerTypes() []any {
 		foreign, required := object{}, []string{}
 		for _, s := range settings {
 			switch {
-			case s.For != "" && s.For != kind:
+			case !s.TakenBy(kind):
 				foreign[s.Name] = false
-			case s.For == kind && s.Required:
+			case len(s.For) > 0 && s.Required:
 				required = append(required, s.Name)
 			}
 		}
