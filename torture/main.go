@@ -58,6 +58,7 @@ func command(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	c := controller.Config{Progress: stderr}
 	flags := flag.NewFlagSet("torture", flag.ContinueOnError)
 	flags.SetOutput(stderr)
+	flags.StringVar(&c.Broker, "broker", "", "what to run on: "+strings.Join(controller.Brokers(), ", ")+" (default "+controller.Brokers()[0]+")")
 	flags.IntVar(&c.Messages, "messages", 20_000, "messages to publish")
 	flags.IntVar(&c.Kills, "kills", 200, "workers to kill")
 	flags.IntVar(&c.ServerKills, "server-kills", 0, "how often to kill the broker and start it again")
@@ -114,7 +115,7 @@ func execute(ctx context.Context, c controller.Config) (r controller.Report, err
 	if c.Worker, err = os.Executable(); err != nil {
 		return r, fmt.Errorf("torture: %w", err)
 	}
-	if c.Server == "" {
+	if c.Server == "" && c.NeedsServer() {
 		dir, err := os.MkdirTemp("", "redrive-torture-build-")
 		if err != nil {
 			return r, fmt.Errorf("torture: %w", err)

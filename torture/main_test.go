@@ -312,6 +312,7 @@ func TestCommandLine(t *testing.T) {
 		{[]string{"20000"}, exitUsage, "no arguments"},
 		{[]string{"-o", "xml"}, exitUsage, "text or json"},
 		{[]string{"-mutant", "none-such"}, exitUsage, "none-such"},
+		{[]string{"-broker", "pigeon"}, exitUsage, "pigeon"},
 		{[]string{"-messages", "0"}, exitUsage, "Messages"},
 		{[]string{"-server", "/no/such/program"}, exitFailed, "/no/such/program"},
 	} {

@@ -15,6 +15,8 @@ import (
 
 // Config says what a run is made of.
 type Config struct {
+	// Broker is what to run on, one of Brokers. Default: nats, the embedded broker.
+	Broker string
 	// Messages is how many are published, not counting those that go along while
 	// the run drains. Required.
 	Messages int
@@ -24,15 +26,17 @@ type Config struct {
 	// behind. Default: 0.
 	ServerKills int
 	// PowerCuts is how often the broker's machine loses power: it is killed, and its
-	// disk forgets what was not synchronised. Default: 0, its files are on a real disk.
+	// disk forgets what was not synchronised. Only for the embedded broker. Default: 0,
+	// its files are on a real disk.
 	PowerCuts int
-	// Sync is the broker's setting of this name, always or default. Default: always.
+	// Sync is the embedded broker's setting of this name, always or default.
+	// Default: always.
 	Sync string
 	// Deploys is how often a worker is stopped the way that a deployment does, and
 	// replaced. Default: 0.
 	Deploys int
 	// Pause is the longest time between two of these blows; the shortest is a quarter
-	// of it. Default: 200 ms.
+	// of it. Default: 200 ms, or what the broker needs to notice that a worker is gone.
 	Pause time.Duration
 	// Groups is how many consumer groups read the messages, 1 or 2. With two each has
 	// one of the workers. Default: 1.
@@ -53,7 +57,7 @@ type Config struct {
 	// OutageFrom and OutageTo are the shares of the kills and deployments, in percent,
 	// between which every handler fails. Default: 45 and 60.
 	OutageFrom, OutageTo int
-	// Server is the redrive binary. Required.
+	// Server is the redrive binary. Required for the embedded broker.
 	Server string
 	// Worker is a program that calls worker.Main when it finds worker.Variable.
 	// Required.
@@ -74,11 +78,14 @@ type Config struct {
 
 // WithDefaults returns a copy with the defaults filled in.
 func (c Config) WithDefaults() Config {
+	if c.Broker == "" {
+		c.Broker = Brokers()[0]
+	}
 	if c.Mix == (scenario.Mix{}) {
 		c.Mix = scenario.Usual
 	}
 	if c.Pause == 0 {
-		c.Pause = 200 * time.Millisecond
+		c.Pause = kindOf(c.Broker).pause
 	}
 	if c.Sync == "" {
 		c.Sync = "always"
@@ -104,14 +111,22 @@ func (c Config) WithDefaults() Config {
 // Validate reports every setting that is out of range, joined.
 func (c Config) Validate() error {
 	return errors.Join(c.ValidateScript(),
-		check(c.Server != "", "Server is required"),
+		check(c.Server != "" || !c.NeedsServer(), "Server is required"),
 		check(c.Worker != "", "Worker is required"))
 }
+
+// NeedsServer says that the run needs Server.
+func (c Config) NeedsServer() bool { return kindOf(c.WithDefaults().Broker).binary }
 
 // ValidateScript is Validate for all but the programs.
 func (c Config) ValidateScript() error {
 	c = c.WithDefaults()
+	if !slices.Contains(Brokers(), c.Broker) {
+		c.Pause = kinds()[0].pause
+	}
 	return errors.Join(
+		check(slices.Contains(Brokers(), c.Broker), "Broker %q is none of %s", c.Broker, strings.Join(Brokers(), ", ")),
+		check(c.PowerCuts == 0 || kindOf(c.Broker).disk, "PowerCuts must be 0 for %s, whose disk is not ours, got %d", c.Broker, c.PowerCuts),
 		check(c.Messages >= 1 && c.Messages <= 10_000_000, "Messages must be 1 to 10,000,000, got %d", c.Messages),
 		check(c.Kills >= 0 && c.Kills <= 100_000, "Kills must be 0 to 100,000, got %d", c.Kills),
 		check(c.ServerKills >= 0 && c.ServerKills <= 10_000, "ServerKills must be 0 to 10,000, got %d", c.ServerKills),

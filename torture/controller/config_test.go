@@ -21,6 +21,9 @@ func TestValidateListsEveryProblem(t *testing.T) {
 			t.Errorf("%s is not named: %v", field, err)
 		}
 	}
+	if err := (controller.Config{Broker: "pigeon", Messages: 1}).ValidateScript(); err == nil || !strings.Contains(err.Error(), "pigeon") {
+		t.Errorf("an unknown broker: %v", err)
+	}
 	if err := (controller.Config{Messages: 1, Server: "s", Worker: "w"}).Validate(); err != nil {
 		t.Errorf("defaults refused: %v", err)
 	}

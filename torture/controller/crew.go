@@ -68,13 +68,13 @@ func (c *crew) start(group int) (*member, error) {
 	c.started++
 	r := c.run
 	config := worker.Config{
-		DataDir: r.server.dataDir, Group: groups[group], Budget: r.config.Budget,
+		Broker: r.site.connection(), KeyHeader: r.keyHeader(), Group: groups[group], Budget: r.config.Budget,
 		Scenario: r.scenario, Mutant: r.config.Mutant, Outage: r.outage(),
 		Journal: filepath.Join(r.journals(group), fmt.Sprintf("%06d", c.started)),
 		Name:    fmt.Sprintf("worker-%d", c.started),
 	}
-	if r.relay != nil {
-		config.URL, config.Patience = r.relay.url(), patience
+	if r.restarts() {
+		config.Patience = patience
 	}
 	if r.config.Inbox {
 		config.Inbox = r.inbox()

@@ -34,17 +34,18 @@ func (r *run) drain(ctx context.Context) (bool, error) {
 	defer look.Stop()
 	before, still := int64(0), 0
 	for n := 0; ; n++ {
+		gone, why := r.site.ended()
 		if err := r.crew.hire(); err != nil {
 			return false, err
 		}
-		rest, moving, err := left(ctx, r.broker)
+		rest, moving, err := left(ctx, r.broker, r.config.Groups)
 		if err == nil && rest == 0 {
 			return true, nil
 		}
 		if still++; err != nil || moving || rest != before {
 			before, still = rest, 0
 		}
-		if r.config.ServerKills+r.config.PowerCuts > 0 && still >= looksAtGhosts {
+		if kindOf(r.config.Broker).ghosts && r.restarts() && still >= looksAtGhosts {
 			return true, nil
 		}
 		if err != nil {
@@ -62,22 +63,22 @@ func (r *run) drain(ctx context.Context) (bool, error) {
 		select {
 		case <-ctx.Done():
 			return false, nil
-		case <-r.server.done:
-			return false, fmt.Errorf("the broker ended: %w", r.server.err)
+		case <-gone:
+			return false, fmt.Errorf("the broker ended: %w", why())
 		case <-look.C:
 		}
 	}
 }
 
-// left counts what is in the source and the retry queue, in this order: what has
+// left counts what is in the source and the retry queues of the groups, in this order: what has
 // left the first may be in the second, and nothing goes the other way. It tells
 // whether some of it is in flight, or waits for its time.
-func left(ctx context.Context, b broker.Broker) (sum int64, moving bool, err error) {
+func left(ctx context.Context, b broker.Broker, of int) (sum int64, moving bool, err error) {
 	// A question that dies with the broker is never answered.
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	queues := []string{worker.Source} // of all groups
-	for _, group := range groups {
+	for _, group := range groups[:of] {
 		queues = append(queues, broker.NamesFor(worker.Source, group).Retry)
 	}
 	for _, queue := range queues {

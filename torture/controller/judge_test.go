@@ -75,7 +75,7 @@ func await(ctx context.Context, t *testing.T, p *producer, b broker.Broker) bool
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	for range 600 {
-		rest, _, err := left(ctx, b)
+		rest, _, err := left(ctx, b, 1)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -11,9 +11,7 @@ import (
 	"time"
 
 	"github.com/redrive-dev/redrive/broker"
-	"github.com/redrive-dev/redrive/redrivenats"
 	"github.com/redrive-dev/redrive/torture/checker"
-	"github.com/redrive-dev/redrive/torture/disk"
 	"github.com/redrive-dev/redrive/torture/scenario"
 	"github.com/redrive-dev/redrive/torture/worker"
 )
@@ -22,6 +20,9 @@ import (
 type Report struct {
 	checker.Result
 
+	// Type is the Config.Broker, and Broker the server and its version.
+	Type        string `json:"type"`
+	Broker      string `json:"broker"`
 	Messages    int    `json:"messages"`
 	Kills       int    `json:"kills"`
 	ServerKills int    `json:"server_kills"`
@@ -41,9 +42,8 @@ type Report struct {
 	// without being killed or stopped.
 	Workers int `json:"workers"`
 	Deaths  int `json:"deaths"`
-	// Broker and Go are versions.
-	Broker string `json:"broker"`
-	Go     string `json:"go"`
+	// Go is the version of the toolchain.
+	Go string `json:"go"`
 	// Killing, Draining and Total are durations in seconds.
 	Killing  float64 `json:"killing_seconds"`
 	Draining float64 `json:"draining_seconds"`
@@ -65,11 +65,9 @@ type run struct {
 	random   *rand.Rand
 	dir      string
 	launcher *launcher
-	server   *server
-	relay    *relay // nil unless the broker is killed
-	disk     *disk.Disk
-	mounted  *disk.Mounted // nil unless the power is cut
-	broker   *redrivenats.Broker
+	site     site
+	broker   worker.Broker
+	caps     broker.Caps
 	crew     *crew
 	producer *producer
 	report   Report
@@ -79,7 +77,15 @@ func (r *run) outage() string    { return filepath.Join(r.dir, "outage") }
 func (r *run) workerLog() string { return filepath.Join(r.dir, "workers.log") }
 func (r *run) books() string     { return filepath.Join(r.dir, "books") }
 func (r *run) inbox() string     { return filepath.Join(r.dir, "inbox.db") }
-func (r *run) dataDir() string   { return filepath.Join(r.dir, "data") }
+
+// restarts says that the broker does not stay up all the time.
+func (r *run) restarts() bool { return r.config.ServerKills+r.config.PowerCuts > 0 }
+
+// keyHeader says that the position of a message is no key for it: the broker tells
+// none, or keeps both copies of a publication that was repeated.
+func (r *run) keyHeader() bool {
+	return !r.caps.StableIdentity || r.restarts() && r.caps.DedupeWindow == 0
+}
 
 // journals is the folder of the journals of a group.
 func (r *run) journals(group int) string {
@@ -107,7 +113,7 @@ func Run(ctx context.Context, c Config) (Report, error) {
 		scenario: scenario.Scenario{Seed: c.Seed, Mix: c.Mix},
 		random:   rand.New(rand.NewPCG(c.Seed, 3)), //nolint:gosec // the times of kills, not a secret
 		report: Report{
-			Messages: c.Messages, Seed: c.Seed, Mutant: c.Mutant, Groups: c.Groups, Inbox: c.Inbox, Sync: c.Sync, At: time.Now().UTC(),
+			Type: c.Broker, Messages: c.Messages, Seed: c.Seed, Mutant: c.Mutant, Groups: c.Groups, Inbox: c.Inbox, Sync: c.Sync, At: time.Now().UTC(),
 			Go: runtime.Version() + " " + runtime.GOOS + "/" + runtime.GOARCH,
 		},
 	}
@@ -131,21 +137,21 @@ func (r *run) make(ctx context.Context) error {
 	if err := r.open(ctx); err != nil {
 		return err
 	}
-	caps, err := r.broker.Caps(ctx, worker.Source)
-	if err != nil {
-		return err
-	}
-	r.report.Broker = caps.Server
+	var err error
 	if r.producer, err = newProducer(r.scenario, r.broker, r.books()); err != nil {
 		return err
 	}
-	r.producer.persistent = r.relay != nil
+	r.producer.persistent = r.restarts()
 	// A group that comes later does not get what was published before.
 	for group := range r.config.Groups {
 		if err := r.broker.Topology().Ensure(ctx, broker.Spec{Source: worker.Source, Group: groups[group]}); err != nil {
 			return err
 		}
 	}
+	if r.caps, err = r.broker.Caps(ctx, worker.Source); err != nil {
+		return err
+	}
+	r.report.Broker = r.caps.Server
 	if err := r.crew.hire(); err != nil {
 		return err
 	}
@@ -172,23 +178,15 @@ func (r *run) make(ctx context.Context) error {
 
 // open starts the broker and connects to it.
 func (r *run) open(ctx context.Context) error {
-	var err error
-	if r.config.PowerCuts > 0 {
-		if err := r.mount(disk.New()); err != nil {
-			return err
-		}
-	}
-	if r.server, err = r.startServer(ctx); err != nil {
+	s, err := kindOf(r.config.Broker).open(ctx, r)
+	if err != nil {
 		return err
 	}
-	at := ""
-	if r.config.ServerKills+r.config.PowerCuts > 0 {
-		if r.relay, err = newRelay(ctx, r.dataDir()); err != nil {
-			return err
-		}
-		at = r.relay.url()
+	r.site = s
+	if err := s.start(ctx); err != nil {
+		return err
 	}
-	r.broker, err = r.server.connectAt(ctx, at)
+	r.broker, err = s.connection().Connect(ctx)
 	return err
 }
 
@@ -204,15 +202,8 @@ func (r *run) clean(ctx context.Context) error {
 		defer cancel()
 		errs = append(errs, r.broker.Close(closeCtx))
 	}
-	if r.relay != nil {
-		errs = append(errs, r.relay.close())
-	}
-	if r.server != nil {
-		// There is nothing left to be kept.
-		r.server.kill()
-	}
-	if r.mounted != nil {
-		errs = append(errs, r.mounted.Unmount())
+	if r.site != nil {
+		errs = append(errs, r.site.close(ctx))
 	}
 	r.launcher.close()
 	if r.config.Keep {

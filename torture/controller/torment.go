@@ -20,7 +20,7 @@ func (r *run) awaitQueue(ctx context.Context) error {
 	again := time.NewTicker(50 * time.Millisecond)
 	defer again.Stop()
 	for {
-		_, _, err := left(ctx, r.broker)
+		_, _, err := left(ctx, r.broker, r.config.Groups)
 		if err == nil {
 			return nil
 		}
@@ -87,13 +87,14 @@ func (r *run) strikeAll(ctx context.Context, struck chan<- int) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for n := 0; n < r.config.blows(); {
+		gone, why := r.site.ended()
 		shortest := r.config.Pause / 4
 		timer.Reset(shortest + time.Duration(r.random.Int64N(int64(r.config.Pause-shortest))))
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
-		case <-r.server.done:
-			return fmt.Errorf("the broker ended: %w", r.server.err)
+		case <-gone:
+			return fmt.Errorf("the broker ended: %w", why())
 		case <-timer.C:
 		}
 		b := r.draw(left)
@@ -142,7 +143,7 @@ func (r *run) strike(ctx context.Context, b blow) (hit bool, err error) {
 	case killServer:
 		hit = true
 		r.report.ServerKills++
-		err = r.restart(ctx)
+		err = errors.Join(r.site.kill(ctx), r.site.start(ctx))
 	case cutPower:
 		hit = true
 		r.report.PowerCuts++
@@ -182,4 +183,16 @@ func (r *run) setOutage(on bool) error {
 		return fmt.Errorf("outage: %w", err)
 	}
 	return nil
+}
+
+// cutPower cuts the power of the broker's machine.
+func (r *run) cutPower(ctx context.Context) error {
+	p, ok := r.site.(powered)
+	if !ok {
+		return fmt.Errorf("the power of %s cannot be cut", r.config.Broker)
+	}
+	lost, err := p.cutPower(ctx)
+	r.report.CutFiles += lost.Files
+	r.report.CutBytes += lost.Bytes
+	return err
 }

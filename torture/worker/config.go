@@ -2,16 +2,11 @@ package worker
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/redrive-dev/redrive"
 	"github.com/redrive-dev/redrive/breaker"
-	"github.com/redrive-dev/redrive/redrivenats"
 	"github.com/redrive-dev/redrive/retry"
 	"github.com/redrive-dev/redrive/torture/scenario"
 )
@@ -31,10 +26,12 @@ const CrashThreshold = 3
 
 // Config is what a worker is told.
 type Config struct {
-	// DataDir is that of the embedded broker, where its address and token are.
-	DataDir string `json:"data_dir"`
-	// URL is where to reach the broker. Default: the address in DataDir.
-	URL string `json:"url,omitempty"`
+	// Broker is the broker to work on.
+	Broker Connection `json:"broker"`
+	// KeyHeader makes the header with the message's id the idempotency key: for
+	// brokers under which one publication can have two positions, or none. Default:
+	// false, the key is made of the position.
+	KeyHeader bool `json:"key_header,omitempty"`
 	// Patience is how long a worker waits for a broker that is away, at its start
 	// and later. Default: 0, it gives up at once.
 	Patience time.Duration `json:"patience,omitempty"`
@@ -64,22 +61,6 @@ func (c Config) Environment() (string, error) {
 		return "", fmt.Errorf("worker: %w", err)
 	}
 	return Variable + "=" + string(raw), nil
-}
-
-// Connect returns how to connect to the embedded broker of a data directory, at
-// the URL if it is not empty and else where the broker says that it listens.
-func Connect(dataDir, at string) (redrivenats.Config, error) {
-	url, err1 := os.ReadFile(filepath.Join(dataDir, "nats.url"))     //nolint:gosec // the parent's folder
-	token, err2 := os.ReadFile(filepath.Join(dataDir, "nats.token")) //nolint:gosec // likewise
-	if err := errors.Join(err1, err2); err != nil {
-		return redrivenats.Config{}, fmt.Errorf("no embedded broker runs: %w", err)
-	}
-	if at != "" {
-		url = []byte(at)
-	}
-	return redrivenats.Config{
-		URL: strings.TrimSpace(string(url)), Token: strings.TrimSpace(string(token)), Name: "torture", Cluster: "torture",
-	}, nil
 }
 
 // Policy is the default policy with shorter times, so that nobody waits. Without a

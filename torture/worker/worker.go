@@ -11,8 +11,8 @@ import (
 
 	"github.com/redrive-dev/redrive"
 	"github.com/redrive-dev/redrive/broker"
-	"github.com/redrive-dev/redrive/redrivenats"
 	"github.com/redrive-dev/redrive/redrivetest/mutant"
+	"github.com/redrive-dev/redrive/torture/scenario"
 )
 
 // Main runs a worker with what Variable holds, until its standard input ends,
@@ -54,7 +54,7 @@ func (c Config) keepWorking(ctx context.Context, t *tools) error {
 	again := time.NewTicker(50 * time.Millisecond)
 	defer again.Stop()
 	for seen := time.Now(); ; {
-		b, err := c.connect(ctx)
+		b, err := c.Broker.Connect(ctx)
 		if err == nil {
 			seen = time.Now()
 			err = c.workOn(ctx, b, t)
@@ -70,15 +70,7 @@ func (c Config) keepWorking(ctx context.Context, t *tools) error {
 	}
 }
 
-func (c Config) connect(ctx context.Context) (*redrivenats.Broker, error) {
-	to, err := Connect(c.DataDir, c.URL)
-	if err != nil {
-		return nil, err
-	}
-	return redrivenats.Connect(ctx, to)
-}
-
-func (c Config) workOn(ctx context.Context, b *redrivenats.Broker, t *tools) error {
+func (c Config) workOn(ctx context.Context, b Broker, t *tools) error {
 	err := c.work(ctx, b, t)
 	closeCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
@@ -93,7 +85,7 @@ func ended(ctx context.Context, err error) error {
 	return err
 }
 
-// Work plays the script on a broker until the context ends. DataDir is not used.
+// Work plays the script on a broker until the context ends. c.Broker is not used.
 func (c Config) Work(ctx context.Context, b broker.Broker) error {
 	t, err := c.openTools(ctx)
 	if err != nil {
@@ -138,6 +130,9 @@ func (c Config) config(t *tools) redrive.Config {
 		Concurrency: 8, MaxInFlight: InFlight, Lease: 2 * time.Second,
 		StopTimeout: 5 * time.Second, SettleTimeout: 5 * time.Second,
 		Observers: []redrive.Observer{observer{t.journal}},
+	}
+	if c.KeyHeader {
+		config.IdempotencyHeader = scenario.HeaderID
 	}
 	if t.effects != nil {
 		config.Inbox, config.InboxLease = t.effects, 2*inboxTimeout

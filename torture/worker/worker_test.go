@@ -13,7 +13,10 @@ import (
 )
 
 func TestConfigTravelsInTheEnvironment(t *testing.T) {
-	c := Config{DataDir: "d", Journal: "j", Outage: "o", Scenario: scenario.Scenario{Seed: 7, Mix: scenario.Harsh}, Mutant: "m", Name: "n"}
+	c := Config{
+		Broker:  Connection{Type: TypeNATS, URL: "u", Options: map[string]string{OptionDataDir: "d"}},
+		Journal: "j", Outage: "o", Scenario: scenario.Scenario{Seed: 7, Mix: scenario.Harsh}, Mutant: "m", Name: "n",
+	}
 	variable, err := c.Environment()
 	if err != nil {
 		t.Fatal(err)
@@ -30,7 +33,8 @@ func TestConfigTravelsInTheEnvironment(t *testing.T) {
 
 func TestConnectReadsTheDataDirectory(t *testing.T) {
 	dir := t.TempDir()
-	if _, err := Connect(dir, ""); err == nil {
+	c := Connection{Type: TypeNATS, Options: map[string]string{OptionDataDir: dir}}
+	if _, err := c.Connect(t.Context()); err == nil {
 		t.Error("connected to a directory without a broker")
 	}
 	for name, text := range map[string]string{"nats.url": "nats://127.0.0.1:1\n", "nats.token": "secret\n"} {
@@ -38,8 +42,16 @@ func TestConnectReadsTheDataDirectory(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	got, err := Connect(dir, "")
-	if err != nil || got.URL != "nats://127.0.0.1:1" || got.Token != "secret" {
-		t.Errorf("got %q, %v", got.URL, err)
+	for at, want := range map[string]string{"": "nats://127.0.0.1:1", "nats://127.0.0.1:2": "nats://127.0.0.1:2"} {
+		c.URL = at
+		if got, err := c.natsConfig(); err != nil || got.URL != want || got.Token != "secret" {
+			t.Errorf("at %q: %q, %v", at, got.URL, err)
+		}
+	}
+}
+
+func TestConnectKnowsItsTypes(t *testing.T) {
+	if _, err := (Connection{Type: "pigeon"}).Connect(t.Context()); err == nil || !strings.Contains(err.Error(), "pigeon") {
+		t.Errorf("connected by %v", err)
 	}
 }

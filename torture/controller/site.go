@@ -1,0 +1,74 @@
+package controller
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/redrive-dev/redrive/torture/disk"
+	"github.com/redrive-dev/redrive/torture/worker"
+)
+
+// site is where the broker of a run lives. It is used by one goroutine.
+type site interface {
+	// start starts the broker, on what an earlier one left behind if there was one,
+	// and returns when it answers.
+	start(ctx context.Context) error
+	// kill ends the broker without any warning.
+	kill(ctx context.Context) error
+	// ended is closed when the broker has ended, and the function then says how. A
+	// site that cannot tell returns nil.
+	ended() (<-chan struct{}, func() error)
+	// connection is how to reach the broker, whether or not it is up.
+	connection() worker.Connection
+	// close ends the broker and removes what it left behind, unless that is in the
+	// folder of the run.
+	close(ctx context.Context) error
+}
+
+// powered is a site whose power can be cut.
+type powered interface {
+	// cutPower kills the broker, lets its disk forget what was not synchronised, and
+	// starts the broker on what is left.
+	cutPower(ctx context.Context) (disk.Loss, error)
+}
+
+// kind is what there is to know about a type of broker.
+type kind struct {
+	name string
+	// open makes the site of a run and starts nothing.
+	open func(context.Context, *run) (site, error)
+	// binary says that the site needs the redrive binary, and disk that its power can
+	// be cut.
+	binary, disk bool
+	// pause is the default of Config.Pause.
+	pause time.Duration
+	// ghosts says that a killed broker can keep a message that it knows to be
+	// acknowledged, and give it to nobody.
+	ghosts bool
+}
+
+// kinds are the types of brokers, the first being the default.
+func kinds() []kind {
+	return []kind{
+		{name: worker.TypeNATS, open: newEmbedded, binary: true, disk: true, pause: 200 * time.Millisecond, ghosts: true},
+	}
+}
+
+// Brokers lists the names that Config.Broker can have.
+func Brokers() []string {
+	var out []string
+	for _, k := range kinds() {
+		out = append(out, k.name)
+	}
+	return out
+}
+
+// kindOf returns the kind of that name, or an empty one.
+func kindOf(name string) kind {
+	all := kinds()
+	if i := slices.IndexFunc(all, func(k kind) bool { return k.name == name }); i >= 0 {
+		return all[i]
+	}
+	return kind{}
+}
