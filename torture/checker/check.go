@@ -74,9 +74,9 @@ func Check(h *History) Result {
 	if h.Inbox {
 		c.result.DupBound = 0
 	}
-	if most := h.ServerKills * h.InFlight; h.PowerCuts == 0 && c.result.Forgotten > most {
-		c.result.violate(LawDuplicateEffects, "%d messages came back after they were settled, and %d kills of the broker explain %d",
-			c.result.Forgotten, h.ServerKills, most)
+	if most := h.forgetful() * h.InFlight; h.PowerCuts == 0 && c.result.Forgotten > most {
+		c.result.violate(LawDuplicateEffects, "%d messages came back after they were settled, and %d kills explain %d",
+			c.result.Forgotten, h.forgetful(), most)
 	}
 	if c.result.Dup > c.result.DupBound {
 		c.result.violate(LawDuplicateEffects, "%d effects were made again, which is more than %d kills and %d lost leases can explain",
@@ -92,6 +92,15 @@ func Check(h *History) Result {
 		c.result.Verdict = Undecided
 	}
 	return c.result
+}
+
+// forgetful is the number of blows after which settlements can be forgotten.
+func (h *History) forgetful() int {
+	n := h.ServerKills + h.PowerCuts
+	if h.Forgets {
+		n += h.Kills
+	}
+	return n
 }
 
 func compareIDs(a, b ID) int {
@@ -217,7 +226,7 @@ func (c *check) judgeLetter(l *Letter, a *account, fate Fate) {
 	switch {
 	case l.CrashLoop:
 		ends := a.aloneKilled
-		if c.h.ServerKills+c.h.PowerCuts > 0 {
+		if c.h.forgetful() > 0 {
 			// A settlement that the broker forgot brings back the message with the note
 			// that it was started alone.
 			ends += a.aloneSettled
@@ -271,13 +280,13 @@ func (c *check) message(id ID, a *account) {
 	}
 	excused := a.disturbances()
 	if a.letters > 0 && a.effects > 0 {
-		if excused > 0 {
+		if excused > 0 || c.h.Forgets && c.h.Kills > 0 {
 			r.Unacknowledged++
 		} else {
 			r.violate(LawBoth, "%s had its effect and is a letter", id)
 		}
 	}
-	if allowed := c.h.Kills + c.h.ServerKills + c.h.PowerCuts + a.leasesLost; a.unexplained > allowed {
+	if allowed := c.h.Kills + c.h.ServerKills + c.h.PowerCuts + a.leasesLost; a.unexplained > allowed && !c.h.Uncounted {
 		r.violate(LawInnocent, "%s had %d deliveries that nothing explained, and kills and lost leases explain %d", id, a.unexplained, allowed)
 	}
 	if c.h.Inbox && a.effects > 1 {
@@ -285,11 +294,15 @@ func (c *check) message(id ID, a *account) {
 	}
 	if a.letters > 1 {
 		r.DupLetters += a.letters - 1
-		if a.letters > 1+a.repeats {
+		allowed := 1 + a.repeats
+		if c.h.KeepsRepeats {
+			allowed = 1 + excused + c.h.forgetful()
+		}
+		if a.letters > allowed {
 			r.violate(LawDuplicateLetters, "%s is %d letters", id, a.letters)
 		}
 	}
-	found, restarts := c.repeats(id, a, excused), c.h.ServerKills+c.h.PowerCuts
+	found, restarts := c.repeats(id, a, excused), c.h.forgetful()
 	if len(found) > 0 && restarts > 0 {
 		if rest := c.repeats(id, a, excused+restarts); len(rest) == 0 {
 			r.Forgotten++

@@ -151,3 +151,65 @@ func TestGhostsWereHandled(t *testing.T) {
 		}
 	}
 }
+
+// Where settlements reach the broker late, the kill of a worker excuses what the kill
+// of a broker does.
+func TestAKilledWorkerForgetsWhereSettlementsAreLate(t *testing.T) {
+	for _, c := range []struct {
+		rule      string
+		forgets   bool
+		forgotten int
+		broken    []checker.Law
+	}{
+		{"settlements are confirmed one by one", false, 0, []checker.Law{checker.LawDuplicateEffects}},
+		{"settlements are late", true, 1, nil},
+	} {
+		h, _ := one(0, twice(checker.ID{Producer: 1})...)
+		h.Kills, h.Forgets = 1, c.forgets
+		r := checker.Check(h)
+		if r.Forgotten != c.forgotten || !slices.Equal(r.Broken(), c.broken) {
+			t.Errorf("%s: %d forgotten, %s", c.rule, r.Forgotten, &r)
+		}
+	}
+}
+
+// A move that was made again is a second letter where the broker drops no repeats, one
+// for each reason to repeat it.
+func TestASecondLetterNeedsAReason(t *testing.T) {
+	for _, c := range []struct {
+		rule                  string
+		keeps, again, forgets bool
+		ok                    bool
+	}{
+		{"the broker drops repeats", false, true, false, false},
+		{"nothing was repeated", true, false, false, false},
+		{"a run was not settled", true, true, false, true},
+		{"a settlement may be forgotten", true, false, true, true},
+	} {
+		id := checker.ID{Producer: 1}
+		h, _ := one(0, started(id), checker.Record{ID: id, Kind: checker.Lettered, Attempt: 1})
+		if c.again {
+			h.Journals = append(h.Journals, []checker.Record{started(id)})
+		}
+		h.Kills, h.Forgets, h.KeepsRepeats = 1, c.forgets, c.keeps
+		h.Fate = func(checker.ID) checker.Fate { return checker.Fate{Fails: true, Category: "business"} }
+		l := checker.Letter{ID: id, Readable: true, Digest: digest(id), Key: key(id), Place: checker.DeadLettered, Category: "business", Count: 1, Listed: 1}
+		h.Letters = []checker.Letter{l, l}
+		r := checker.Check(h)
+		if r.OK != c.ok || r.DupLetters != 1 || !c.ok && !slices.Contains(r.Broken(), checker.LawDuplicateLetters) {
+			t.Errorf("%s: %s", c.rule, &r)
+		}
+	}
+}
+
+// Where nobody counts deliveries nobody is accused for them.
+func TestUncountedDeliveriesNeedNoExplanation(t *testing.T) {
+	for uncounted, ok := range map[bool]bool{false: false, true: true} {
+		h, id := one(0)
+		h.Uncounted = uncounted
+		add(h, checker.Record{ID: id, Kind: checker.Redelivered, Attempt: 3}, started(id), effect(id), done(id))
+		if r := checker.Check(h); r.OK != ok {
+			t.Errorf("uncounted %v: %s", uncounted, &r)
+		}
+	}
+}

@@ -18,6 +18,16 @@ type History struct {
 	// ServerKills is the number of times that the broker was killed. Each can have
 	// taken back deliveries of every worker.
 	ServerKills int
+	// Forgets says that a worker which is killed can take with it settlements that were
+	// confirmed to it: the broker learns of them a moment later. Each kill can then
+	// bring back what its worker had settled, as a kill of the broker can.
+	Forgets bool
+	// KeepsRepeats says that the broker stores what is published again under the same
+	// id. A move that was made again then makes a second letter.
+	KeepsRepeats bool
+	// Uncounted says that nobody reckons with the deliveries that nothing explains:
+	// the broker does not count, or keeps no notes.
+	Uncounted bool
 	// PowerCuts is the number of times that the broker's machine lost power. Then it
 	// may forget any settlement that it did not have to synchronise; publications that
 	// it confirmed it may not.

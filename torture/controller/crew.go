@@ -68,7 +68,7 @@ func (c *crew) start(group int) (*member, error) {
 	c.started++
 	r := c.run
 	config := worker.Config{
-		Broker: r.site.connection(), KeyHeader: r.keyHeader(), Group: groups[group], Budget: r.config.Budget,
+		Broker: r.site.connection(), KeyHeader: r.keyHeader(), Source: r.names(group).Source, Group: groups[group], Budget: r.config.Budget,
 		Scenario: r.scenario, Mutant: r.config.Mutant, Outage: r.outage(),
 		Journal: filepath.Join(r.journals(group), fmt.Sprintf("%06d", c.started)),
 		Name:    fmt.Sprintf("worker-%d", c.started),
@@ -90,9 +90,6 @@ func (c *crew) start(group int) (*member, error) {
 	return &member{process: p, journal: config.Journal, since: time.Now()}, nil
 }
 
-// idle is how long a worker may take to start before it is killed all the same.
-const idle = 2 * time.Second
-
 // patience is how long a worker waits for a broker that was killed.
 const patience = 20 * time.Second
 
@@ -104,7 +101,7 @@ func (c *crew) pick(random *rand.Rand) *member {
 	first := random.IntN(workers)
 	for i := range workers {
 		place := (first + i) % workers
-		if m := c.members[place]; m != nil && (m.working() || time.Since(m.since) > idle) {
+		if m := c.members[place]; m != nil && (m.working() || time.Since(m.since) > kindOf(c.run.config.Broker).idle) {
 			c.members[place] = nil
 			return m
 		}

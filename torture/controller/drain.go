@@ -4,10 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/redrive-dev/redrive/broker"
-	"github.com/redrive-dev/redrive/torture/worker"
 )
 
 // looksPerBeacons is how many looks at the rest come between two batches of beacons.
@@ -32,14 +32,17 @@ func (r *run) drain(ctx context.Context) (bool, error) {
 	defer cancel()
 	look := time.NewTicker(100 * time.Millisecond)
 	defer look.Stop()
-	before, still := int64(0), 0
+	before, still, empty := int64(0), 0, 0
 	for n := 0; ; n++ {
 		gone, why := r.site.ended()
 		if err := r.crew.hire(); err != nil {
 			return false, err
 		}
-		rest, moving, err := left(ctx, r.broker, r.config.Groups)
-		if err == nil && rest == 0 {
+		rest, moving, err := left(ctx, r.broker, r.allNames())
+		if empty++; err != nil || rest > 0 {
+			empty = 0
+		}
+		if empty >= max(1, kindOf(r.config.Broker).quiet) {
 			return true, nil
 		}
 		if still++; err != nil || moving || rest != before {
@@ -52,7 +55,7 @@ func (r *run) drain(ctx context.Context) (bool, error) {
 			r.say("%v\n", err)
 		}
 		// Not at every look: on a busy machine there would always be some left of them.
-		if n%looksPerBeacons == 0 && still == 0 {
+		if n%looksPerBeacons == 0 && still == 0 && empty == 0 {
 			if err := r.producer.beacons(ctx, 4*workers); err != nil {
 				return false, err
 			}
@@ -70,16 +73,16 @@ func (r *run) drain(ctx context.Context) (bool, error) {
 	}
 }
 
-// left counts what is in the source and the retry queues of the groups, in this order: what has
+// left counts what is in the sources and the retry queues, in this order: what has
 // left the first may be in the second, and nothing goes the other way. It tells
 // whether some of it is in flight, or waits for its time.
-func left(ctx context.Context, b broker.Broker, of int) (sum int64, moving bool, err error) {
+func left(ctx context.Context, b broker.Broker, names []broker.Names) (sum int64, moving bool, err error) {
 	// A question that dies with the broker is never answered.
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	queues := []string{worker.Source} // of all groups
-	for _, group := range groups[:of] {
-		queues = append(queues, broker.NamesFor(worker.Source, group).Retry)
+	queues := sourcesOf(names)
+	for _, n := range names {
+		queues = append(queues, n.Retry)
 	}
 	for _, queue := range queues {
 		s, err := b.Stats(ctx, queue)
@@ -90,4 +93,15 @@ func left(ctx context.Context, b broker.Broker, of int) (sum int64, moving bool,
 		moving = moving || s.InFlight+s.Delayed > 0
 	}
 	return sum, moving, nil
+}
+
+// sourcesOf lists the sources, each once.
+func sourcesOf(names []broker.Names) []string {
+	var out []string
+	for _, n := range names {
+		if !slices.Contains(out, n.Source) {
+			out = append(out, n.Source)
+		}
+	}
+	return out
 }

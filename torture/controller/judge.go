@@ -21,7 +21,7 @@ import (
 // judge collects what was written down and what lies in the queues, and asks the
 // checker.
 func (r *run) judge(ctx context.Context, drained bool) error {
-	letters, err := readLetters(ctx, r.broker)
+	letters, err := readLetters(ctx, r.broker, r.allNames())
 	if err != nil {
 		return err
 	}
@@ -67,14 +67,15 @@ func (r *run) history(publications map[checker.ID]checker.Publication, letters [
 	h := &checker.History{
 		Publications: publications, Drained: drained,
 		Kills: r.report.Kills, ServerKills: r.report.ServerKills, PowerCuts: r.report.PowerCuts, InFlight: worker.InFlight, Inbox: r.config.Inbox,
+		Forgets: kindOf(r.config.Broker).forgets, KeepsRepeats: r.caps.DedupeWindow == 0, Uncounted: !r.caps.Marks || r.caps.Count < broker.CountExact,
 		MaxAttempts: scenario.Attempts, CrashThreshold: worker.CrashThreshold, OutageCategory: failure.Transient.String(), Fate: r.scenario.Fate,
 	}
 	for i := range letters {
-		if groupOf(letters[i].Queue) == group {
+		if groupOf(r.allNames(), letters[i].Queue) == group {
 			h.Letters = append(h.Letters, letters[i])
 		}
 	}
-	if !drained && r.config.Groups > 1 {
+	if !drained && len(sourcesOf(r.allNames())) < r.config.Groups {
 		// What is left in the source cannot be told apart by group, so nothing can be
 		// said to be lost.
 		h.Publications = maps.Clone(publications)
@@ -88,11 +89,10 @@ func (r *run) history(publications map[checker.ID]checker.Publication, letters [
 
 // groupOf returns the group that a queue belongs to, the first one for queues that
 // belong to none.
-func groupOf(queue string) int {
-	for group := range groups[1:] {
-		names := broker.NamesFor(worker.Source, groups[1+group])
-		if queue == names.Retry || strings.HasPrefix(queue, names.DeadLetter) {
-			return 1 + group
+func groupOf(all []broker.Names, queue string) int {
+	for group, names := range all {
+		if queue == names.Source || queue == names.Retry || strings.HasPrefix(queue, names.DeadLetter) {
+			return group
 		}
 	}
 	return 0
@@ -131,11 +131,16 @@ func readJournals(dir string) ([][]checker.Record, error) {
 // readLetters reads every queue that the broker has, and those of the subscription
 // even if it does not list them. The source comes first and the dead-letter queues
 // last, the way that messages move.
-func readLetters(ctx context.Context, b broker.Broker) ([]checker.Letter, error) {
-	names := broker.NamesFor(worker.Source, "")
-	queues := []string{worker.Source, names.Retry, names.DeadLetter}
-	for _, c := range failure.Categories() {
-		queues = append(queues, names.Quarantine(c))
+func readLetters(ctx context.Context, b broker.Broker, all []broker.Names) ([]checker.Letter, error) {
+	queues := sourcesOf(all)
+	for _, names := range all {
+		queues = append(queues, names.Retry)
+	}
+	for _, names := range all {
+		queues = append(queues, names.DeadLetter)
+		for _, c := range failure.Categories() {
+			queues = append(queues, names.Quarantine(c))
+		}
 	}
 	listed, err := b.Topology().Queues(ctx)
 	if err != nil {
@@ -159,6 +164,8 @@ func readLetters(ctx context.Context, b broker.Broker) ([]checker.Letter, error)
 	return out, nil
 }
 
+// readQueue reads a queue without an effect, and takes everything out of one that
+// cannot be read so: nobody needs it any more.
 func readQueue(ctx context.Context, b broker.Broker, queue string) ([]checker.Letter, error) {
 	const page = 500
 	in, err := b.Letters(ctx, queue)
@@ -166,6 +173,15 @@ func readQueue(ctx context.Context, b broker.Broker, queue string) ([]checker.Le
 		return nil, err
 	}
 	var out []checker.Letter
+	if in.Mode() != broker.Observe {
+		err := in.Drain(ctx, page, func(_ context.Context, found []broker.Letter) error {
+			for i := range found {
+				out = append(out, letter(queue, &found[i].Message))
+			}
+			return nil
+		})
+		return out, err
+	}
 	for cursor := broker.Cursor(""); ; {
 		found, next, err := in.Scan(ctx, cursor, page)
 		if err != nil {

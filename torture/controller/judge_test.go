@@ -17,6 +17,9 @@ import (
 	"github.com/redrive-dev/redrive/torture/worker"
 )
 
+// one is the only group.
+var one = []broker.Names{broker.NamesFor(worker.Source, "")}
+
 // calm makes a run without kills in one process and in virtual time, on the
 // broker in memory: everything but the processes.
 func calm(t *testing.T, messages int, mutated string) checker.Result {
@@ -27,7 +30,7 @@ func calm(t *testing.T, messages int, mutated string) checker.Result {
 		b := redrivetest.NewBroker()
 		s := scenario.Scenario{Seed: 1, Mix: scenario.Harsh}
 		c := worker.Config{Journal: filepath.Join(dir, "1"), Outage: filepath.Join(dir, "outage"), Scenario: s, Mutant: mutated, Name: "w"}
-		p, err := newProducer(s, b, filepath.Join(t.TempDir(), "books"))
+		p, err := newProducer(s, b, []string{worker.Source}, filepath.Join(t.TempDir(), "books"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -57,7 +60,7 @@ func calm(t *testing.T, messages int, mutated string) checker.Result {
 		if err != nil {
 			t.Fatal(err)
 		}
-		letters, err := readLetters(t.Context(), b)
+		letters, err := readLetters(t.Context(), b, one)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -75,7 +78,7 @@ func await(ctx context.Context, t *testing.T, p *producer, b broker.Broker) bool
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	for range 600 {
-		rest, _, err := left(ctx, b, 1)
+		rest, _, err := left(ctx, b, one)
 		if err != nil {
 			t.Fatal(err)
 		}

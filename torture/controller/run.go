@@ -87,6 +87,24 @@ func (r *run) keyHeader() bool {
 	return !r.caps.StableIdentity || r.restarts() && r.caps.DedupeWindow == 0
 }
 
+// names are those of a group, counted from 0.
+func (r *run) names(group int) broker.Names {
+	source := worker.Source
+	if group > 0 && kindOf(r.config.Broker).fanOut {
+		source += "-" + groups[group]
+	}
+	return broker.NamesFor(source, groups[group])
+}
+
+// allNames are those of all groups.
+func (r *run) allNames() []broker.Names {
+	out := make([]broker.Names, r.config.Groups)
+	for group := range out {
+		out[group] = r.names(group)
+	}
+	return out
+}
+
 // journals is the folder of the journals of a group.
 func (r *run) journals(group int) string {
 	return filepath.Join(r.dir, "journals-"+groups[group])
@@ -138,13 +156,13 @@ func (r *run) make(ctx context.Context) error {
 		return err
 	}
 	var err error
-	if r.producer, err = newProducer(r.scenario, r.broker, r.books()); err != nil {
+	if r.producer, err = newProducer(r.scenario, r.broker, sourcesOf(r.allNames()), r.books()); err != nil {
 		return err
 	}
 	r.producer.persistent = r.restarts()
 	// A group that comes later does not get what was published before.
 	for group := range r.config.Groups {
-		if err := r.broker.Topology().Ensure(ctx, broker.Spec{Source: worker.Source, Group: groups[group]}); err != nil {
+		if err := r.broker.Topology().Ensure(ctx, broker.Spec{Source: r.names(group).Source, Group: groups[group]}); err != nil {
 			return err
 		}
 	}

@@ -43,6 +43,17 @@ type kind struct {
 	binary, disk bool
 	// pause is the default of Config.Pause.
 	pause time.Duration
+	// fanOut says that a queue has one consumer group: each group then has a queue of
+	// its own, and every message is published to all of them.
+	fanOut bool
+	// quiet is how often in a row the queues have to be seen empty, for brokers whose
+	// counts are late or leave out what is in flight. Default: once is enough.
+	quiet int
+	// idle is how long a worker may take to start before it is killed all the same.
+	idle time.Duration
+	// forgets says that the broker learns of settlements a moment after they are
+	// confirmed, so that a killed worker can take some with it.
+	forgets bool
 	// ghosts says that a killed broker can keep a message that it knows to be
 	// acknowledged, and give it to nobody.
 	ghosts bool
@@ -51,7 +62,7 @@ type kind struct {
 // kinds are the types of brokers, the first being the default.
 func kinds() []kind {
 	return []kind{
-		{name: worker.TypeNATS, open: newEmbedded, binary: true, disk: true, pause: 200 * time.Millisecond, ghosts: true},
+		{name: worker.TypeNATS, open: newEmbedded, binary: true, disk: true, pause: 200 * time.Millisecond, idle: 2 * time.Second, ghosts: true},
 	}
 }
 

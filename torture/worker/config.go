@@ -15,7 +15,7 @@ import (
 // program that finds it calls Main and does nothing else.
 const Variable = "REDRIVE_TORTURE_WORKER"
 
-// Source is the queue that workers consume.
+// Source is the queue that workers consume if they are told of no other.
 const Source = "torture"
 
 // InFlight is the largest number of messages that a worker holds.
@@ -35,6 +35,8 @@ type Config struct {
 	// Patience is how long a worker waits for a broker that is away, at its start
 	// and later. Default: 0, it gives up at once.
 	Patience time.Duration `json:"patience,omitempty"`
+	// Source is the queue to consume. Default: Source.
+	Source string `json:"source,omitempty"`
 	// Group is the consumer group. Default: that of the library.
 	Group string `json:"group,omitempty"`
 	// Inbox is a SQLite file. With it every effect is a row that commits together

@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -126,7 +127,7 @@ const inboxTimeout = 2 * time.Second
 
 func (c Config) config(t *tools) redrive.Config {
 	config := redrive.Config{
-		Source: Source, Group: c.Group, Policy: Policy(c.Budget), Name: c.Name,
+		Source: cmp.Or(c.Source, Source), Group: c.Group, Policy: Policy(c.Budget), Name: c.Name,
 		Concurrency: 8, MaxInFlight: InFlight, Lease: 2 * time.Second,
 		StopTimeout: 5 * time.Second, SettleTimeout: 5 * time.Second,
 		Observers: []redrive.Observer{observer{t.journal}},
