@@ -235,8 +235,10 @@ func trials() []trial {
 			happened: func(r *controller.Report) bool { return r.Effects > 600 },
 		},
 		{
+			// On a busy machine a short lease ends before it is extended, which is no one's
+			// fault and looks like one.
 			name:     "deployments",
-			config:   controller.Config{Messages: 400, Kills: 2, Deploys: 30, Mix: scenario.Mix{Slow: 100}},
+			config:   controller.Config{Messages: 400, Kills: 2, Deploys: 30, Lease: 10 * time.Second, Mix: scenario.Mix{Slow: 100}},
 			mutants:  map[string]checker.Law{mutant.ReleaseAsCrash: checker.LawInnocent},
 			happened: func(r *controller.Report) bool { return r.Deploys == 30 && r.Runs >= r.Messages },
 		},

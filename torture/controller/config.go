@@ -38,6 +38,8 @@ type Config struct {
 	// Pause is the longest time between two of these blows; the shortest is a quarter
 	// of it. Default: 200 ms, or what the broker needs to notice that a worker is gone.
 	Pause time.Duration
+	// Lease is how long a worker has a message between two extensions. Default: 2 s.
+	Lease time.Duration
 	// Groups is how many consumer groups read the messages, 1 or 2. With two each has
 	// one of the workers. Default: 1.
 	Groups int
@@ -134,6 +136,7 @@ func (c Config) ValidateScript() error {
 		check(c.Sync == "always" || c.Sync == "default", "Sync must be always or default, got %q", c.Sync),
 		check(c.Deploys >= 0 && c.Deploys <= 10_000, "Deploys must be 0 to 10,000, got %d", c.Deploys),
 		check(c.Pause >= time.Millisecond && c.Pause <= time.Minute, "Pause must be 1 ms to 1 min, got %s", c.Pause),
+		check(c.Lease >= 0 && c.Lease <= time.Minute, "Lease must be 0 to 1 min, got %s", c.Lease),
 		check(c.Groups == 1 || c.Groups == workers, "Groups must be 1 or %d, got %d", workers, c.Groups),
 		check(c.Groups == 1 || !c.Inbox, "Inbox is for one consumer group, got Groups %d", c.Groups),
 		c.Budget.Validate(),

@@ -68,7 +68,7 @@ func (c *crew) start(group int) (*member, error) {
 	c.started++
 	r := c.run
 	config := worker.Config{
-		Broker: r.site.connection(), KeyHeader: r.keyHeader(), Source: r.names(group).Source, Group: groups[group], Budget: r.config.Budget,
+		Broker: r.site.connection(), KeyHeader: r.keyHeader(), Source: r.names(group).Source, Group: groups[group], Budget: r.config.Budget, Lease: r.config.Lease,
 		Scenario: r.scenario, Mutant: r.config.Mutant, Outage: r.outage(),
 		Journal: filepath.Join(r.journals(group), fmt.Sprintf("%06d", c.started)),
 		Name:    fmt.Sprintf("worker-%d", c.started),

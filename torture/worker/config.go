@@ -21,6 +21,9 @@ const Source = "torture"
 // InFlight is the largest number of messages that a worker holds.
 const InFlight = 32
 
+// defaultLease is that of Config.Lease.
+const defaultLease = 2 * time.Second
+
 // CrashThreshold is the number of deaths alone that make a message a killer.
 const CrashThreshold = 3
 
@@ -39,6 +42,9 @@ type Config struct {
 	Source string `json:"source,omitempty"`
 	// Group is the consumer group. Default: that of the library.
 	Group string `json:"group,omitempty"`
+	// Lease is that of the subscription. Default: 2 s, so that the messages of a dead
+	// worker come back soon.
+	Lease time.Duration `json:"lease,omitempty"`
 	// Inbox is a SQLite file. With it every effect is a row that commits together
 	// with the inbox. Default: none, effects are records of the journal.
 	Inbox string `json:"inbox,omitempty"`

@@ -128,7 +128,7 @@ const inboxTimeout = 2 * time.Second
 func (c Config) config(t *tools) redrive.Config {
 	config := redrive.Config{
 		Source: cmp.Or(c.Source, Source), Group: c.Group, Policy: Policy(c.Budget), Name: c.Name,
-		Concurrency: 8, MaxInFlight: InFlight, Lease: 2 * time.Second,
+		Concurrency: 8, MaxInFlight: InFlight, Lease: cmp.Or(c.Lease, defaultLease),
 		StopTimeout: 5 * time.Second, SettleTimeout: 5 * time.Second,
 		Observers: []redrive.Observer{observer{t.journal}},
 	}
