@@ -132,10 +132,10 @@ func TestDoPaysIntoTheBudgetOnce(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		r := retrier(t, redrive.RetrierConfig{Policy: retry.Policy{Attempts: 5, Strategy: retry.Strategy{Backoff: retry.Immediate}}, Budget: budget})
+		r := retrier(t, redrive.RetrierConfig{Policy: retry.Policy{Attempts: 6, Strategy: retry.Strategy{Backoff: retry.Immediate}}, Budget: budget})
 		res := r.Do(t.Context(), func(context.Context) error { return io.ErrUnexpectedEOF })
-		if res.Attempts != 5 || res.Duration != time.Second {
-			t.Errorf("four retries from a full bucket of three and one token a second took %s: %+v", res.Duration, res)
+		if res.Attempts != 6 || res.Duration != time.Second {
+			t.Errorf("five retries from one deposit, a full bucket of three and one token a second took %s: %+v", res.Duration, res)
 		}
 	})
 }

@@ -12,22 +12,34 @@ import (
 const (
 	DefaultRatio = 0.2
 	DefaultFloor = 10.0
-	// MinFloor, MaxFloor, MaxRatio and MaxBurst limit what Validate takes.
+	DefaultLife  = 10 * time.Second
+	// MinFloor, MaxFloor, MaxRatio, MaxBurst, MinLife and MaxLife limit what Validate
+	// takes.
 	MinFloor = 0.001
 	MaxFloor = 1e6
 	MaxRatio = 100.0
 	MaxBurst = 1e6
+	MinLife  = time.Second
+	MaxLife  = time.Hour
 
 	// burstSeconds is how long unused tokens of the floor are kept: the ten seconds
 	// that tokens live in Finagle's budget.
 	burstSeconds = 10
+	// slots is into how many parts the life of a deposit is divided, as in Finagle. A
+	// token lives for Life less the time by which its part began earlier.
+	slots = 10
+	// oneToken is the unit in which deposits are counted, fine enough for any ratio.
+	oneToken = 1_000_000_000
+	// maxDeposits keeps the account of a process that runs at any speed far from the
+	// end of its integers.
+	maxDeposits = 1_000_000_000 * oneToken
 	// clockSlack is how much earlier than a previous one a time may be and still
 	// count as the race of two goroutines, and not as a clock that was set back.
 	clockSlack = time.Second
 )
 
 // BudgetConfig sets the rate of retries: Floor per second, and Ratio for each
-// first attempt. The defaults are those of Finagle and Linkerd.
+// first attempt of the last Life. The defaults are those of Finagle and Linkerd.
 //
 // A ratio protects a downstream only if it is not larger than
 // (capacity − offered load) / offered load.
@@ -38,9 +50,14 @@ type BudgetConfig struct {
 	// Floor is the number of tokens per second that come in by themselves, so that a
 	// subscription with little traffic can retry at all. Default: 10.
 	Floor float64
-	// Burst is the largest number of tokens that are kept, at least 1; a new budget
-	// holds as many. Default: 10 seconds of Floor.
+	// Burst is the largest number of tokens of Floor that are kept, at least 1; a new
+	// budget holds as many. Default: 10 seconds of Floor.
 	Burst float64
+	// Life is how long the tokens of a first attempt can be used, from 1 s to 1 h. It
+	// should be longer than most messages wait for their retry: a backlog that has
+	// been worked off leaves its retries behind, and they find the tokens that its own
+	// first attempts paid for only as long as these live. Default: 10 s.
+	Life time.Duration
 }
 
 // WithDefaults returns a copy with the defaults in place of zero fields.
@@ -53,6 +70,9 @@ func (c BudgetConfig) WithDefaults() BudgetConfig {
 	}
 	if c.Burst == 0 {
 		c.Burst = min(max(burstSeconds*c.Floor, 1), MaxBurst)
+	}
+	if c.Life == 0 {
+		c.Life = DefaultLife
 	}
 	return c
 }
@@ -71,36 +91,51 @@ func (c BudgetConfig) Validate() error {
 	if !(c.Burst >= 1 && c.Burst <= MaxBurst) {
 		found = append(found, fmt.Errorf("retry: Burst is %v; give a number of retries from 1 to %v", c.Burst, MaxBurst))
 	}
+	if c.Life < MinLife || c.Life > MaxLife {
+		found = append(found, fmt.Errorf("retry: Life is %v; give a time from %v to %v", c.Life, MinLife, MaxLife))
+	}
 	return errors.Join(found...)
 }
 
-// Budget limits how many retries a process adds to the load of one downstream: a
-// token bucket from which every retry takes one token, from the future where
-// there is none now.
+// Budget limits how many retries a process adds to the load of one downstream.
+// Every retry takes one token: the oldest that first attempts deposited, as long as
+// those live, else one of Floor, from the future where there is none now.
 //
-// Up to any time t, at most Burst + Floor·t + Ratio·(first attempts) of the
-// retries have become due, if each waits as long as Reserve says. Waits for the
-// future count on Floor alone, the part of the income that does not depend on
-// further traffic.
+// For any times s and t, of the retries that become due between them, if each waits
+// as long as Reserve says, there are at most
 //
-// A Budget is safe for concurrent use. It has no clock; the times that it is
-// given should come from one, and carry its monotonic reading. A nil *Budget
-// limits nothing.
+//	Ratio·(first attempts from s − Life to t) + Floor·(t − s) + Burst.
+//
+// Waits for the future count on Floor alone, the part of the income that does not
+// depend on further traffic.
+//
+// A Budget is safe for concurrent use and allocates nothing. It has no clock; the
+// times that it is given should come from one, and carry its monotonic reading. A
+// nil *Budget limits nothing.
 type Budget struct {
 	off     bool
 	token   time.Duration // in which Floor brings in one token
-	deposit time.Duration // what a first attempt brings in
-	depth   time.Duration // what the full bucket is worth
+	depth   time.Duration // what the full bucket of Floor is worth
+	deposit int64         // what a first attempt brings in, in parts of oneToken
+	slot    time.Duration // a part of Life
 
-	mu sync.Mutex
-	// empty is when the bucket holds, or held, exactly nothing: each token in it
-	// puts that moment one token into the past, each one owed into the future. One
-	// point on the time line is the whole state, and refilling is the passing of time.
+	mu   sync.Mutex
+	last time.Time
+	// empty is when the bucket of Floor holds, or held, exactly nothing: each token in
+	// it puts that moment one token into the past, each one owed into the future. One
+	// point on the time line is its whole state, and refilling is the passing of time.
 	empty time.Time
-	last  time.Time
+	// deposits is what is left of the first attempts of each part of Life, in a ring,
+	// and held their sum. Part number n began n slots after origin; newest is the
+	// number of the last one.
+	deposits [slots]int64
+	held     int64
+	origin   time.Time
+	newest   int64
 }
 
-// NewBudget returns a full budget. The error is that of Validate.
+// NewBudget returns a budget with a full bucket of Floor and no deposits. The error
+// is that of Validate.
 func NewBudget(c BudgetConfig) (*Budget, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
@@ -111,8 +146,9 @@ func NewBudget(c BudgetConfig) (*Budget, error) {
 	return &Budget{
 		off:     c.Ratio < 0,
 		token:   time.Duration(math.Ceil(token)),
-		deposit: time.Duration(token * max(c.Ratio, 0)),
 		depth:   time.Duration(token * c.Burst),
+		deposit: int64(math.Round(oneToken * max(c.Ratio, 0))),
+		slot:    c.Life / slots,
 	}, nil
 }
 
@@ -124,7 +160,13 @@ func (b *Budget) Attempt(now time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.advance(now)
-	b.empty = b.empty.Add(-b.deposit)
+	b.pay(b.deposit)
+}
+
+func (b *Budget) pay(parts int64) {
+	parts = min(parts, maxDeposits-b.held)
+	b.deposits[b.newest%slots] += parts
+	b.held += parts
 }
 
 // Reserve takes one token and returns how long to wait until it exists, zero if
@@ -137,23 +179,43 @@ func (b *Budget) Reserve(now time.Time) (wait time.Duration) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.advance(now)
+	if b.held >= oneToken {
+		b.withdraw()
+		return 0
+	}
 	b.empty = b.empty.Add(b.token)
 	return max(b.empty.Sub(now), 0)
 }
 
-// Level returns the number of tokens: what is left, or, if negative, what has
-// been taken from the future. An unlimited budget has +Inf. It changes nothing.
+// withdraw takes one token of those that would be lost first.
+func (b *Budget) withdraw() {
+	b.held -= oneToken
+	left := int64(oneToken)
+	for i := int64(1); left > 0; i++ {
+		d := &b.deposits[(b.newest+i)%slots] // The oldest part comes after the newest.
+		paid := min(*d, left)
+		*d -= paid
+		left -= paid
+	}
+}
+
+// Level returns the number of tokens: the deposits that live and what is left of
+// Floor, or, if no token is left of the deposits, what has been taken from the
+// future of Floor, negative. At 1 and more the next Reserve returns zero. An
+// unlimited budget has +Inf. It takes nothing.
 func (b *Budget) Level(now time.Time) float64 {
 	if b == nil || b.off {
 		return math.Inf(1)
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	left := b.depth
-	if !b.last.IsZero() {
-		left = min(now.Sub(b.empty), b.depth)
+	b.advance(now)
+	floor := float64(b.last.Sub(b.empty)) / float64(b.token)
+	if b.held >= oneToken {
+		floor = max(floor, 0)
+		return float64(b.held)/oneToken + floor
 	}
-	return float64(left) / float64(b.token)
+	return floor
 }
 
 // advance takes notice of the time. A clock that was set back moves the whole
@@ -162,9 +224,10 @@ func (b *Budget) advance(now time.Time) {
 	switch back := b.last.Sub(now); {
 	case b.last.IsZero():
 		b.empty = now.Add(-b.depth)
-		b.last = now
+		b.origin, b.last = now, now
 	case back > clockSlack:
 		b.empty = b.empty.Add(-back)
+		b.origin = b.origin.Add(-back)
 		b.last = now
 	case back < 0:
 		b.last = now
@@ -173,4 +236,19 @@ func (b *Budget) advance(now time.Time) {
 	if full := now.Add(-b.depth); b.empty.Before(full) {
 		b.empty = full
 	}
+	if now.Sub(b.origin) >= time.Duration(b.newest+1)*b.slot {
+		b.expire(now)
+	}
+}
+
+// expire begins a new part of Life, and forgets the deposits of those that are over.
+func (b *Budget) expire(now time.Time) {
+	part := int64(now.Sub(b.origin) / b.slot)
+	for range min(part-b.newest, slots) {
+		b.newest++
+		d := &b.deposits[b.newest%slots]
+		b.held -= *d
+		*d = 0
+	}
+	b.newest = part
 }

@@ -2,6 +2,7 @@ package retry_test
 
 import (
 	"math"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -49,11 +50,76 @@ func TestFirstAttemptsDeposit(t *testing.T) {
 	if got := b.Reserve(start); got != time.Second {
 		t.Errorf("the next one waits %v, want 1s", got)
 	}
+}
+
+// The retries of a backlog come when its last first attempt is over. They find what
+// the backlog has paid, in any number at once, and for no longer than Life.
+func TestDepositsLiveForLife(t *testing.T) {
+	b := newBudget(t, retry.BudgetConfig{Ratio: 0.2, Floor: 10, Burst: 100, Life: 10 * time.Second})
+	for i := range 10_000 {
+		b.Attempt(start.Add(time.Duration(i) * 100 * time.Microsecond)) // For one second.
+	}
+	if got := b.Level(start.Add(time.Second)); got != 2100 {
+		t.Errorf("after 10,000 first attempts the budget holds %v tokens, want 2000 and the 100 of the floor", got)
+	}
+	late := start.Add(8500 * time.Millisecond)
+	for i := range 1000 {
+		if got := b.Reserve(late); got != 0 {
+			t.Fatalf("retry %d of the backlog waits %v, and its first attempts paid for 2000", i, got)
+		}
+	}
+	if got := b.Level(start.Add(11 * time.Second)); got != 100 {
+		t.Errorf("when Life is over the budget holds %v tokens, want the 100 of the floor", got)
+	}
+	if got := b.Level(start.Add(time.Hour)); got != 100 {
+		t.Errorf("an hour later it holds %v tokens, want the 100 of the floor", got)
+	}
+}
+
+// The oldest deposits are spent first, so that none is lost while a younger one is
+// taken.
+func TestOldestDepositsAreSpentFirst(t *testing.T) {
+	b := newBudget(t, retry.BudgetConfig{Ratio: 1, Floor: 0.001, Burst: 1, Life: 10 * time.Second})
+	b.Reserve(start) // The one of the floor is gone after two, so that deposits are all there is.
+	b.Attempt(start)
+	b.Attempt(start.Add(9 * time.Second))
+	b.Reserve(start.Add(9500 * time.Millisecond))
+	if got := b.Reserve(start.Add(15 * time.Second)); got != 0 {
+		t.Errorf("the younger deposit was taken first: wait %v", got)
+	}
+}
+
+// A retry that had to wait for the floor does not take what comes in later from the
+// others.
+func TestDepositsAreThereBesideADebt(t *testing.T) {
+	b := newBudget(t, retry.BudgetConfig{Ratio: 1, Floor: 1, Burst: 1})
+	for range 100 {
+		b.Reserve(start)
+	}
+	if got := b.Level(start); got != -99 {
+		t.Errorf("level is %v, want -99", got)
+	}
+	b.Attempt(start)
+	if got := b.Level(start); got != 1 {
+		t.Errorf("level after a first attempt is %v, want 1", got)
+	}
+	if got := b.Reserve(start); got != 0 {
+		t.Errorf("a retry that a first attempt has paid for waits %v", got)
+	}
+}
+
+// A process at any speed for any time does not run out of numbers.
+func TestDepositsAreBounded(t *testing.T) {
+	b := newBudget(t, retry.BudgetConfig{Ratio: retry.MaxRatio, Floor: 1, Burst: 1, Life: time.Hour})
+	retry.Deposit(b, start, math.MaxInt64/2)
 	for range 1000 {
 		b.Attempt(start)
 	}
-	if got := b.Level(start); got != 1 {
-		t.Errorf("the bucket holds %v tokens, want no more than its burst of 1", got)
+	if got := b.Level(start); got < 1e8 || got > 1e10 {
+		t.Errorf("the budget holds %v tokens", got)
+	}
+	if got := b.Level(start.Add(2 * time.Hour)); got != 1 {
+		t.Errorf("after Life it holds %v tokens, want the one of the floor", got)
 	}
 }
 
@@ -120,45 +186,59 @@ func TestBudgetRateUnderOverload(t *testing.T) {
 	t.Logf("%d first attempts, %d retries: %.2f of the load", attempts, done, float64(attempts+done)/float64(attempts))
 }
 
-// For any history: up to the time of any retry, no more have become due than
-// burst, floor and ratio allow; reservations at one time never wait less than the
-// ones before; and a wait is never negative.
+// For any history and any two times: the retries that become due between them are no
+// more than the floor, the bucket and the first attempts of the time and of Life
+// before it allow; reservations at one time never wait less than the ones before;
+// and none waits longer than the floor takes for all reservations until then.
 func TestBudgetNeverOverspends(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		c := retry.BudgetConfig{
 			Ratio: rapid.Float64Range(0.01, 2).Draw(t, "ratio"),
 			Floor: rapid.Float64Range(0.5, 1000).Draw(t, "floor"),
 			Burst: rapid.Float64Range(1, 100).Draw(t, "burst"),
+			Life:  time.Duration(rapid.IntRange(1, 20).Draw(t, "life")) * time.Second,
 		}
 		b := newBudget(t, c)
-		now, attempts := time.Duration(0), 0
-		previous := time.Duration(0)
-		var dues []time.Duration
-		for _, op := range rapid.SliceOfN(rapid.IntRange(0, 5), 60, 120).Draw(t, "ops") {
+		now, previous := time.Duration(0), time.Duration(0)
+		var dues, attempts []time.Duration
+		for _, op := range rapid.SliceOfN(rapid.IntRange(0, 7), 60, 160).Draw(t, "ops") {
 			switch op {
-			case 0, 1:
-				b.Attempt(start.Add(now))
-				attempts++
+			case 0, 1, 2:
+				for range rapid.IntRange(1, 20).Draw(t, "attempts") {
+					b.Attempt(start.Add(now))
+					attempts = append(attempts, now)
+				}
 				previous = 0
-			case 2:
+			case 3:
 				now += time.Duration(rapid.IntRange(0, 2_000_000_000).Draw(t, "step"))
 				previous = 0
 			default:
+				level := b.Level(start.Add(now))
 				wait := b.Reserve(start.Add(now))
 				if wait < previous {
 					t.Fatalf("waits %v after %v at the same time", wait, previous)
 				}
+				if level >= 1.000001 && wait > 0 || level < 0.999999 && wait == 0 {
+					t.Fatalf("waits %v at a level of %v", wait, level)
+				}
+				if longest := float64(len(dues)+1) / c.Floor; wait.Seconds() > longest+0.001 {
+					t.Fatalf("reservation %d waits %v, want at most %.3f s", len(dues)+1, wait, longest)
+				}
 				previous = wait
 				dues = append(dues, now+wait)
-				allowed := c.Burst + c.Floor*(now+wait).Seconds() + c.Ratio*float64(attempts)
-				count := 0
-				for _, d := range dues {
-					if d <= now+wait {
-						count++
+			}
+		}
+		slices.Sort(dues)
+		for i, from := range dues {
+			for k, to := range dues[i:] {
+				paid := 0
+				for _, a := range attempts {
+					if a >= from-c.Life && a <= to {
+						paid++
 					}
 				}
-				if float64(count) > allowed+0.001 {
-					t.Fatalf("%d retries are due by %v, want at most %.3f", count, now+wait, allowed)
+				if allowed := c.Burst + c.Floor*(to-from).Seconds() + c.Ratio*float64(paid); float64(k+1) > allowed+0.001 {
+					t.Fatalf("%d retries are due from %v to %v, want at most %.3f", k+1, from, to, allowed)
 				}
 			}
 		}
@@ -192,25 +272,45 @@ func TestBudgetIsSafeForConcurrentUse(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	// At most 20 tokens were deposited, less what spilled over the burst of 1.
-	if got := b.Level(start); got < -100 || got > -78 {
+	// 20 tokens were deposited and 1 was there. Whole ones were taken as they came.
+	if got := b.Level(start); got < -99 || got > -79 {
 		t.Errorf("level after 100 reservations is %v, want about -79", got)
 	}
 }
 
 func TestBudgetConfig(t *testing.T) {
-	want := retry.BudgetConfig{Ratio: 0.2, Floor: 10, Burst: 100}
+	want := retry.BudgetConfig{Ratio: 0.2, Floor: 10, Burst: 100, Life: 10 * time.Second}
 	if diff := cmp.Diff(want, retry.BudgetConfig{}.WithDefaults()); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
 	}
 	if got := (retry.BudgetConfig{Floor: 0.01}).WithDefaults().Burst; got != 1 {
 		t.Errorf("burst for a tiny floor is %v, want 1", got)
 	}
-	bad := retry.BudgetConfig{Ratio: math.NaN(), Floor: -1, Burst: 0.5}
-	wantProblems(t, bad.Validate(), "Ratio", "Floor", "Burst")
-	wantProblems(t, retry.BudgetConfig{Ratio: math.Inf(1), Floor: math.Inf(1), Burst: math.Inf(1)}.Validate(), "Ratio", "Floor", "Burst")
+	bad := retry.BudgetConfig{Ratio: math.NaN(), Floor: -1, Burst: 0.5, Life: time.Millisecond}
+	wantProblems(t, bad.Validate(), "Ratio", "Floor", "Burst", "Life")
+	wantProblems(t, retry.BudgetConfig{Ratio: math.Inf(1), Floor: math.Inf(1), Burst: math.Inf(1), Life: 2 * time.Hour}.Validate(), "Ratio", "Floor", "Burst", "Life")
 	if b, err := retry.NewBudget(bad); b != nil || err == nil {
 		t.Errorf("NewBudget took a bad configuration: %v, %v", b, err)
+	}
+}
+
+// Neither deposits nor reservations allocate.
+func TestBudgetDoesNotAllocate(t *testing.T) {
+	b := newBudget(t, retry.BudgetConfig{})
+	now := start
+	if got := testing.AllocsPerRun(1000, func() {
+		now = now.Add(time.Millisecond)
+		b.Attempt(now)
+		b.Reserve(now)
+	}); got != 0 {
+		t.Errorf("%v allocations, want none", got)
+	}
+}
+
+func BenchmarkAttempt(b *testing.B) {
+	budget := newBudget(b, retry.BudgetConfig{})
+	for i := range b.N {
+		budget.Attempt(start.Add(time.Duration(i)))
 	}
 }
 

@@ -31,7 +31,11 @@
 // Jitter spreads retries, it does not make them fewer. A downstream that is just
 // overloaded is kept overloaded by its retries. A [Budget] limits them to a share
 // of first attempts plus a small constant rate. It never refuses: a retry for
-// which there is no token yet is told how long to wait for it.
+// which there is no token yet is told how long to wait for it. What a first attempt
+// pays for can be used for [BudgetConfig].Life, 10 s, as in Finagle's RetryBudget: the
+// retries of a backlog that was worked off at full speed come in a burst and after
+// its last first attempt, and an account that is refilled by traffic alone would then
+// let them through a few in a second.
 //
 // # Time and chance
 //
