@@ -20,7 +20,7 @@ func (p Policy) Decision() (decision.Policy, error) {
 	}
 	out := decision.Policy{
 		Retry:          r,
-		Budget:         retry.BudgetConfig{Ratio: p.Retry.Budget.Ratio, Floor: p.Retry.Budget.Floor},
+		Budget:         retry.BudgetConfig{Ratio: p.Retry.Budget.Ratio, Floor: p.Retry.Budget.Floor, Life: time.Duration(p.Retry.Budget.Life)},
 		Breaker:        p.breaker(),
 		Poison:         p.Poison.config(),
 		HoldMax:        time.Duration(p.HoldMax),

@@ -41,7 +41,7 @@ func TestDecision(t *testing.T) {
 	if diff := cmp.Diff(want, p.Retry.Tiers); diff != "" {
 		t.Errorf("tiers (-want +got):\n%s", diff)
 	}
-	if p.Breaker.Consecutive != -1 || p.Breaker.FailureRate != 0.25 || p.Poison.Suspicion != 3 || p.Budget.Ratio != 0.1 || p.LoneHold != 10*time.Minute || p.Breaker.ProbeTimeout != time.Minute {
+	if p.Breaker.Consecutive != -1 || p.Breaker.FailureRate != 0.25 || p.Poison.Suspicion != 3 || p.Budget.Ratio != 0.1 || p.Budget.Life != 30*time.Second || p.LoneHold != 10*time.Minute || p.Breaker.ProbeTimeout != time.Minute {
 		t.Errorf("got %+v", p)
 	}
 }

@@ -26,7 +26,7 @@ func TestEverySettingDecodes(t *testing.T) {
 				{From: 1, To: 2, Category: "transient", Delay: Delay{Strategy: "fixed", Jitter: "none", Base: Duration(time.Second), Max: Duration(2 * time.Second), Multiplier: 3}},
 				{From: 3, Delay: Delay{Jitter: "random"}},
 			},
-			RetryAfterMax: Duration(2 * time.Hour), MaxAge: Duration(48 * time.Hour), Budget: Budget{Ratio: 0.1, Floor: 5},
+			RetryAfterMax: Duration(2 * time.Hour), MaxAge: Duration(48 * time.Hour), Budget: Budget{Ratio: 0.1, Floor: 5, Life: Duration(30 * time.Second)},
 		},
 		Breaker:        Breaker{Consecutive: -1, FailureRate: 0.25, Window: Duration(20 * time.Second), MinVolume: 30, Successes: 3, Probes: 2, Recovery: Duration(2 * time.Second), RecoveryMax: Duration(2 * time.Second)},
 		Poison:         Poison{CrashThreshold: 4, Suspicion: 3, Threshold: 4, Ratio: 0.8, MinVolume: 10, Window: Duration(2 * time.Minute)},

@@ -106,6 +106,9 @@ type Budget struct {
 	Ratio float64 `yaml:"ratio" default:"0.2" above:"0" max:"100" off:"-1"`
 	// Floor is how many retries a second there are in any case. Default: 10.
 	Floor float64 `yaml:"floor" default:"10" min:"0.001" max:"1000000"`
+	// Life is how long the retries that a first attempt paid for can be used. It
+	// should be longer than most messages wait for their retry. Default: 10s.
+	Life Duration `yaml:"life" default:"10s" min:"1s" max:"1h"`
 }
 
 // Breaker says when a subscription stops because its downstream is down. Only
