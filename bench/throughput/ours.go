@@ -15,18 +15,12 @@ func redriveWorker() contender {
 	return contender{name: redriveName, prepare: prepareRedrive, consume: consumeRedrive}
 }
 
-// The budget of retries where every tenth message fails.
-const (
-	budgetRatio = 0.5
-	budgetFloor = 10_000
-)
+// budgetRatio is the budget of retries where every tenth message fails.
+const budgetRatio = 0.5
 
 // policy is the default one with the delays of all contenders, and two changes.
-// Every tenth message failing for good would use up the default budget of
-// retries, which is there to slow such a thing down; and the server delivers
-// schedules in bursts of hundreds, which overdraw its default bucket of 100. Once
-// the queue is empty that is refilled at 10 a second, so that the last retries of
-// one message in a hundred would take minutes. With four runs for each
+// Every tenth message failing for good makes 0.3 retries of each first attempt; the
+// default budget of 0.2 is there to slow such a thing down. With four runs for each
 // of these, one run in three fails, so that five failures in a row come by
 // chance: the rule that opens the breaker then is off, the rule about the rate of
 // failures is on.
@@ -37,11 +31,13 @@ func policy(l load) redrive.Policy {
 		}},
 		Breaker: breaker.Config{Consecutive: -1},
 	}
-	if l.failing > 0 {
-		p.Budget = retry.BudgetConfig{Ratio: budgetRatio, Floor: budgetFloor, Burst: budgetFloor}
+	if l.failing*tenth >= l.total {
+		p.Budget = retry.BudgetConfig{Ratio: budgetRatio}
 	}
 	return p
 }
+
+const tenth = 10
 
 func consumeRedrive(ctx context.Context, s *site, handle func([]byte) error, l load) error {
 	adapter, err := redrivenats.New(ctx, s.nc, redrivenats.Config{})
