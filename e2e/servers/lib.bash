@@ -23,9 +23,11 @@ version=${version:-}
 command=
 instance=${REDRIVE_SERVER_INSTANCE:-}
 owner=
+extra=()
 # What locate sets.
 dir=
 log=
+certificates=
 ports=()
 
 fail() {
@@ -40,6 +42,7 @@ parse_arguments() {
   while [[ $# -gt 0 ]]; do
     case $1 in
       --instance) instance=${2:?--instance needs a name} && shift ;;
+      --config) extra+=("${2:?--config needs a line}") && shift ;;
       --owner) owner=${2:?--owner needs a process id} && shift ;;
       --version)
         [[ -n $version ]] || usage
@@ -57,7 +60,7 @@ parse_arguments() {
 }
 
 usage() {
-  echo "usage: e2e/servers/${kind%%-*} up | down | kill | remove | status | url | env | fetch [--instance NAME] [--owner PID]${version:+ [--version VERSION]}" >&2
+  echo "usage: e2e/servers/${kind%%-*} up | down | kill | remove | status | url | env | fetch [--instance NAME] [--owner PID] [--config LINE]...${version:+ [--version VERSION]}" >&2
   exit 2
 }
 
@@ -66,6 +69,7 @@ usage() {
 locate() {
   dir=$servers/$kind${instance:+@$instance}
   log=$dir/log
+  certificates=$dir/certificates
   local first=$1 count=$2 port
   if [[ -z $instance ]]; then
     for ((port = 0; port < count; port++)); do ports+=($((block + first + port))); done
@@ -187,6 +191,35 @@ watch_owner() {
     shift 2
     [[ ! -e $3/ports ]] || exec "$1" remove --instance "$2" "${@:4}"
   ' watch "$owner" "$start" "$checkout_root/e2e/servers/${kind%%-*}" "$instance" "$dir" ${version:+--version "$version"}
+}
+
+# extra_configuration prints the lines that --config gave, now or at an earlier start
+# of this instance.
+extra_configuration() {
+  [[ ${#extra[@]} -eq 0 ]] || printf '%s\n' "${extra[@]}" >"$dir/extra"
+  [[ ! -e $dir/extra ]] || cat "$dir/extra"
+}
+
+# write_certificates makes a certificate authority, and by it a server's and a
+# client's certificate.
+write_certificates() {
+  [[ ! -e $certificates/complete ]] || return 0
+  command -v openssl >/dev/null || install_packages openssl openssl
+  rm -rf "$certificates"
+  mkdir -p "$certificates"
+  (
+    cd "$certificates"
+    openssl req -x509 -newkey rsa:2048 -nodes -days 3650 -subj '/CN=redrive tests' -keyout ca.key -out ca.pem
+    sign() { # NAME SUBJECT EXTENSIONS
+      openssl req -newkey rsa:2048 -nodes -subj "$2" -keyout "$1.key" -out "$1.csr"
+      openssl x509 -req -in "$1.csr" -CA ca.pem -CAkey ca.key -CAcreateserial -days 3650 -extfile <(printf '%s\n' "$3") -out "$1.pem"
+    }
+    sign server /CN=localhost 'subjectAltName=DNS:localhost,IP:127.0.0.1'
+    sign client /CN=redrive 'extendedKeyUsage=clientAuth'
+    # Some servers read key and chain from one file.
+    cat server.key server.pem ca.pem >server.both.pem
+    touch complete
+  ) >>"$log" 2>&1 || fail "cannot make certificates; see $log"
 }
 
 # install_packages PROGRAM PACKAGE... installs Debian packages for a program that is
