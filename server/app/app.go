@@ -137,6 +137,12 @@ func (a *App) connect(ctx context.Context) error {
 			continue
 		}
 		a.cleanup.push("close broker "+name, opened[i].Close)
+		if m := opened[i].marks; m != nil {
+			// A worker that could not write its notes must not start.
+			if err := m.open(ctx); err != nil {
+				errs[i] = &BrokerError{Broker: name, Err: err, Remedy: fmt.Sprintf("see that the data directory %s can be written to, or set brokers.%s.marks.store to none", a.cfg.DataDir, name)}
+			}
+		}
 		a.brokers[name] = opened[i]
 		a.log.LogAttrs(ctx, slog.LevelInfo, "broker connected", slog.String("broker", name), slog.String("type", a.cfg.Brokers[name].Type))
 	}
@@ -208,7 +214,12 @@ func (a *App) consume(ctx context.Context) error {
 		wait.Go(func() { ended <- w.run(running) })
 	}
 	if db := a.inboxes.sqlite; db != nil {
-		wait.Go(func() { purge(running, db, a.log) })
+		wait.Go(func() { purge(running, "inbox", db, a.log) })
+	}
+	for _, conn := range a.brokers {
+		if conn.marks != nil {
+			wait.Go(func() { purge(running, "notes of broker "+conn.Name, conn.marks, a.log) })
+		}
 	}
 	wait.Go(func() { a.announce(running) })
 	var err error

@@ -34,6 +34,8 @@ type Connection struct {
 	// Name is the name of the broker in the configuration.
 	Name string
 
+	// marks are the notes of a broker that cannot keep them itself, nil otherwise.
+	marks   *marks
 	cleanup cleanup
 }
 

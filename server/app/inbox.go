@@ -100,23 +100,23 @@ func (i *inboxes) store(s config.Subscription) idempotency.Store {
 	return nil
 }
 
-// purger deletes what an inbox no longer needs.
+// purger deletes what a store no longer needs.
 type purger interface {
 	Purge(ctx context.Context, limit int) (int64, error)
 }
 
 // purge deletes now and every purgeEvery until the context ends. A failure is
 // logged and tried again: keys that stay too long do no harm.
-func purge(ctx context.Context, p purger, log *slog.Logger) {
+func purge(ctx context.Context, what string, p purger, log *slog.Logger) {
 	ticker := time.NewTicker(purgeEvery)
 	defer ticker.Stop()
 	for {
 		deleted, err := purgeAll(ctx, p)
 		switch {
 		case err != nil && ctx.Err() == nil:
-			log.LogAttrs(ctx, slog.LevelWarn, "purge the inbox", slog.Any("error", err))
+			log.LogAttrs(ctx, slog.LevelWarn, "delete what is past its time", slog.String("store", what), slog.Any("error", err))
 		case deleted > 0:
-			log.LogAttrs(ctx, slog.LevelDebug, "purged the inbox", slog.Int64("keys", deleted))
+			log.LogAttrs(ctx, slog.LevelDebug, "deleted what is past its time", slog.String("store", what), slog.Int64("rows", deleted))
 		}
 		select {
 		case <-ctx.Done():

@@ -48,7 +48,7 @@ func TestPurge(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		r := &rows{left: 2*purgeRows + 1, begin: time.Now(), broken: 4}
 		done := make(chan struct{})
-		go func() { defer close(done); purge(ctx, r, slog.New(slog.DiscardHandler)) }()
+		go func() { defer close(done); purge(ctx, "rows", r, slog.New(slog.DiscardHandler)) }()
 		synctest.Wait()
 		require.Equal(t, []time.Duration{0, 0, 0}, r.seen(), "at once, until nothing is left")
 		timer := time.NewTimer(purgeEvery)

@@ -17,8 +17,9 @@ import (
 type remote struct {
 	config.Broker
 
-	// dataDir is the data directory, for what the broker cannot keep itself.
-	dataDir string
+	// marks are the notes of a broker that cannot keep them itself, nil if it can or
+	// shall not have any.
+	marks broker.MarkStore
 	// cleanup takes what is to be undone when the broker is closed, or could not be
 	// opened.
 	cleanup *cleanup
@@ -51,7 +52,13 @@ func connectRemote(ctx context.Context, c Config, name string, log *slog.Logger)
 		return nil, &BrokerError{Broker: name, Err: fmt.Errorf("type %q is not supported", b.Type), Remedy: "use another type"}
 	}
 	var err error
-	conn.Broker, err = how.open(ctx, remote{Broker: b, dataDir: string(c.DataDir), cleanup: &conn.cleanup, log: log.With(slog.String("broker", name))})
+	r := remote{Broker: b, cleanup: &conn.cleanup, log: log.With(slog.String("broker", name))}
+	if b.Marks.Store == "sqlite" {
+		conn.marks = newMarks(string(c.DataDir), name)
+		conn.cleanup.push("close the notes", conn.marks.close)
+		r.marks = conn.marks
+	}
+	conn.Broker, err = how.open(ctx, r)
 	if err != nil {
 		err = errors.Join(err, conn.Close(context.WithoutCancel(ctx)))
 		return nil, &BrokerError{Broker: name, Err: err, Remedy: how.needs + ", or correct brokers." + name}

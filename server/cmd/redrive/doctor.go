@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/redrive-dev/redrive/broker"
@@ -30,11 +29,10 @@ func lookAt(ctx context.Context, c config.Config, name string) (doctor.Broker, e
 	if err != nil {
 		return nil, err
 	}
-	b, ok := conn.Broker.(*redrivenats.Broker)
-	if !ok {
-		return nil, errors.Join(fmt.Errorf("broker %s cannot be looked at", name), conn.Close(ctx))
+	if b, ok := conn.Broker.(*redrivenats.Broker); ok {
+		return looked{b, conn}, nil
 	}
-	return looked{b, conn}, nil
+	return newGlance(ctx, conn)
 }
 
 // looked is a NATS broker as doctor sees it.
@@ -43,9 +41,11 @@ type looked struct {
 	conn *app.Connection
 }
 
+func (l looked) Server() string { return "nats-server " + l.Broker.Server() + " with JetStream" }
+
 func (l looked) Inspect(ctx context.Context, spec broker.Spec) (doctor.Inspection, error) {
 	found, err := l.Broker.Inspect(ctx, spec)
-	return doctor.Inspection(found), err
+	return doctor.Inspection{Parts: "streams and consumers", Missing: found.Missing, Problems: found.Problems, Notes: found.Notes}, err
 }
 
 func (l looked) Storage(ctx context.Context) (doctor.Storage, error) {

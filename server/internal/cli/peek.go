@@ -27,7 +27,8 @@ the beginning of its body. Whatever a message holds, it is shown escaped; -o jso
 has the whole body, in base64 if it is not UTF-8.
 
 Where the broker cannot look without an effect, the effect is named and nothing
-is read unless --accept-effects is given.`,
+is read unless --accept-effects is given. Where it can only be read by taking the
+messages out, the command refuses.`,
 		Example: "  redrive queue peek orders.dlq\n  redrive queue peek orders.dlq -n 1 -o json --jq '.[0].body | fromjson'",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if f.number < 1 || f.number > maxPeek {
@@ -107,10 +108,8 @@ func acceptable(mode broker.Mode, queue string, accepted bool) error {
 		}
 		return usageError(hint, "looking at %s counts as a delivery of each message or hides it from consumers for a while", queue)
 	case broker.DrainOnly:
-		if accepted {
-			return nil
-		}
-		return usageError(hint, "looking at %s takes the messages out of the queue and puts them back, which changes their order and delivery counts", queue)
+		// Whatever was accepted: the broker has no way to look.
+		return usageError("redrive queue ls tells how many there are", "messages of %s can only be read by taking them out: this broker cannot look", queue)
 	}
 	return usageError("", "the broker does not say what looking at %s does to it", queue)
 }

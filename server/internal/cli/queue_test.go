@@ -139,15 +139,24 @@ func (m modalLetters) Mode() broker.Mode { return m.mode }
 
 func TestPeekNamesItsEffects(t *testing.T) {
 	t.Parallel()
-	for mode, want := range map[broker.Mode]string{broker.PeekCounts: "counts as a delivery", broker.DrainOnly: "takes the messages out"} {
+	desk := func(mode broker.Mode) *desk {
 		d := newDesk(t, "", func(b broker.Broker) broker.Broker { return modal{b, mode} })
 		d.ready(t)
 		d.dead(t, "x")
-		require.Equal(t, ExitUsage, d.run(t.Context(), "queue", "peek", "orders.dlq"))
+		return d
+	}
+	d := desk(broker.PeekCounts)
+	require.Equal(t, ExitUsage, d.run(t.Context(), "queue", "peek", "orders.dlq"))
+	require.Empty(t, d.out.String())
+	require.Contains(t, d.err.String(), "counts as a delivery")
+	require.Contains(t, d.err.String(), "--accept-effects")
+	require.Equal(t, ExitOK, d.run(t.Context(), "queue", "peek", "orders.dlq", "--accept-effects"))
+
+	d = desk(broker.DrainOnly)
+	for _, args := range [][]string{{"queue", "peek", "orders.dlq"}, {"queue", "peek", "orders.dlq", "--accept-effects"}} {
+		require.Equal(t, ExitUsage, d.run(t.Context(), args...), "there is no way to look that takes nothing")
 		require.Empty(t, d.out.String())
-		require.Contains(t, d.err.String(), want)
-		require.Contains(t, d.err.String(), "--accept-effects")
-		require.Equal(t, ExitOK, d.run(t.Context(), "queue", "peek", "orders.dlq", "--accept-effects"))
+		require.Contains(t, d.err.String(), "can only be read by taking them out")
 	}
 }
 

@@ -72,12 +72,11 @@ type Broker struct {
 
 // Marks are the notes by which a message that kills its process is recognised.
 type Marks struct {
-	// Store is an SQLite database in data_dir, memory until the process ends, or
-	// none. Only what survives the process can show that a message has killed it, so
-	// that without sqlite such a message is handled again and again. Workers on
-	// different machines have different databases: a killer that goes round is found
-	// later. Default: sqlite.
-	Store string `yaml:"store" default:"sqlite" enum:"none,memory,sqlite"`
+	// Store is an SQLite database in data_dir, or none. Without one a message that
+	// kills its process is handled again and again. Workers on different machines
+	// have different databases, so that a killer which goes round is found later.
+	// Default: sqlite.
+	Store string `yaml:"store" default:"sqlite" enum:"none,sqlite"`
 }
 
 // SASL authenticates with Kafka.

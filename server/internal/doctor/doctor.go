@@ -40,7 +40,7 @@ type Check struct {
 
 // Broker is an open broker that can be looked at.
 type Broker interface {
-	// Server returns the server's version.
+	// Server returns the server's name and version.
 	Server() string
 	// Inspect compares a subscription's queues with what it needs.
 	Inspect(ctx context.Context, spec broker.Spec) (Inspection, error)
@@ -54,7 +54,9 @@ type Broker interface {
 
 // Inspection is what a broker says about the queues of a subscription.
 type Inspection struct {
-	// Missing are streams and consumers that the first start makes.
+	// Parts is what its queues are made of, such as "streams and consumers".
+	Parts string
+	// Missing are parts that the first start makes.
 	Missing []string
 	// Problems are settings for which redrive does not start.
 	Problems []error
@@ -68,8 +70,12 @@ type Storage struct{ Used, Limit int64 }
 // Clock is how far a broker's clock is ahead, and how sure that is.
 type Clock struct{ Offset, Uncertainty time.Duration }
 
-// ErrUnknownClock says that a broker does not tell its time.
-var ErrUnknownClock = errors.New("it does not tell its time before it has a stream")
+var (
+	// ErrUnknownClock says that a broker does not tell its time yet.
+	ErrUnknownClock = errors.New("it does not tell its time before it has a stream")
+	// ErrNotTold says that a broker of this type never tells what was asked.
+	ErrNotTold = errors.New("it does not tell")
+)
 
 // Platform is how doctor looks.
 type Platform struct {
@@ -152,7 +158,7 @@ func (e *examination) broker(ctx context.Context, name string) {
 		return
 	}
 	defer func() { _ = b.Close(context.WithoutCancel(ctx)) }() // It was only read from.
-	e.ok(label, "%s, nats-server %s with JetStream", kind, b.Server())
+	e.ok(label, "%s, %s", kind, b.Server())
 	e.storage(ctx, label, name, b)
 	e.clock(ctx, label, b)
 	for _, s := range e.config.Subscriptions {
@@ -178,6 +184,9 @@ func (e *examination) unreachable(label string, err error) {
 func (e *examination) storage(ctx context.Context, label, name string, b Broker) {
 	label += " storage"
 	s, err := b.Storage(ctx)
+	if errors.Is(err, ErrNotTold) {
+		return
+	}
 	if err != nil {
 		e.fail(label, "see the server's log", "%v", err)
 		return
@@ -202,6 +211,9 @@ func (e *examination) storage(ctx context.Context, label, name string, b Broker)
 func (e *examination) clock(ctx context.Context, label string, b Broker) {
 	label += " clock"
 	c, err := b.Clock(ctx, e.platform.Now)
+	if errors.Is(err, ErrNotTold) {
+		return
+	}
 	if errors.Is(err, ErrUnknownClock) {
 		e.ok(label, "not compared: %v", err)
 		return
@@ -250,9 +262,12 @@ func (e *examination) subscription(ctx context.Context, s config.Subscription, b
 	if s.Group != broker.DefaultGroup {
 		label += " for " + s.Group
 	}
-	found, err := b.Inspect(ctx, broker.Spec{Source: s.Source, Group: s.Group, Lease: time.Duration(s.Lease), MaxInFlight: s.MaxInFlight})
+	found, err := b.Inspect(ctx, broker.Spec{Source: s.Source, Group: s.Group, Lease: time.Duration(s.Lease), MaxInFlight: s.MaxInFlight, Accept: s.Accept})
+	if found.Parts == "" {
+		found.Parts = "queues"
+	}
 	if err != nil {
-		e.fail(label, "see whether the user may ask for streams and consumers", "%v", err)
+		e.fail(label, "see whether the user may ask for "+found.Parts, "%v", err)
 		return
 	}
 	for _, p := range found.Problems {
@@ -264,7 +279,7 @@ func (e *examination) subscription(ctx context.Context, s config.Subscription, b
 	switch {
 	case len(found.Problems) > 0:
 	case len(found.Missing) > 0:
-		e.ok(label, "%d of its streams and consumers are not there yet: the first start makes them", len(found.Missing))
+		e.ok(label, "%d of its %s are not there yet: the first start makes them", len(found.Missing), found.Parts)
 	default:
 		e.ok(label, "source, retry, dead letters and quarantines are there")
 	}

@@ -26,6 +26,7 @@ var errNotRunning = errors.New("not running")
 type patient struct {
 	connect            error
 	storage            doctor.Storage
+	storageErr         error
 	clock              doctor.Clock
 	clockErr           error
 	inspection         doctor.Inspection
@@ -43,7 +44,7 @@ func (*patient) Server() string { return "2.15.2" }
 func (p *patient) Inspect(context.Context, broker.Spec) (doctor.Inspection, error) {
 	return p.inspection, p.inspectErr
 }
-func (p *patient) Storage(context.Context) (doctor.Storage, error) { return p.storage, nil }
+func (p *patient) Storage(context.Context) (doctor.Storage, error) { return p.storage, p.storageErr }
 
 func (p *patient) Clock(context.Context, func() time.Time) (doctor.Clock, error) {
 	return p.clock, p.clockErr
@@ -121,11 +122,13 @@ func TestWhatIsWrongIsNamed(t *testing.T) {
 		"two seconds behind": {func(p *patient) {
 			p.clock = doctor.Clock{Offset: -2 * time.Second, Uncertainty: time.Millisecond}
 		}, []string{"warn broker local clock: the server is 2s behind, ± 1ms"}},
-		"an hour ahead": {func(p *patient) { p.clock = doctor.Clock{Offset: time.Hour} }, []string{"fail broker local clock: the server is 1h0m0s ahead, ± 0s"}},
-		"no clock yet":  {func(p *patient) { p.clockErr = doctor.ErrUnknownClock }, nil},
-		"no clock":      {func(p *patient) { p.clockErr = errors.New("denied") }, []string{"fail broker local clock: denied"}},
-		"nearly full":   {func(p *patient) { p.storage.Used = 800 }, []string{"warn broker local storage: 800 B of 1000 B used"}},
-		"full":          {func(p *patient) { p.storage.Used = 950 }, []string{"fail broker local storage: 950 B of 1000 B used"}},
+		"an hour ahead":              {func(p *patient) { p.clock = doctor.Clock{Offset: time.Hour} }, []string{"fail broker local clock: the server is 1h0m0s ahead, ± 0s"}},
+		"no clock yet":               {func(p *patient) { p.clockErr = doctor.ErrUnknownClock }, nil},
+		"no clock":                   {func(p *patient) { p.clockErr = errors.New("denied") }, []string{"fail broker local clock: denied"}},
+		"a broker that tells little": {func(p *patient) { p.clockErr, p.storageErr = doctor.ErrNotTold, doctor.ErrNotTold }, nil},
+		"no storage":                 {func(p *patient) { p.storageErr = errors.New("denied") }, []string{"fail broker local storage: denied"}},
+		"nearly full":                {func(p *patient) { p.storage.Used = 800 }, []string{"warn broker local storage: 800 B of 1000 B used"}},
+		"full":                       {func(p *patient) { p.storage.Used = 950 }, []string{"fail broker local storage: 950 B of 1000 B used"}},
 		"its own limit": {func(p *patient) {
 			p.storage = doctor.Storage{Used: 9 << 30, Limit: -1}
 		}, []string{"warn broker local storage: 9.0 GiB of 10.0 GiB used"}},
