@@ -3,6 +3,7 @@ module github.com/redrive-dev/redrive
 go 1.26.0
 
 require (
+	github.com/Azure/go-amqp v1.7.0
 	github.com/google/go-cmp v0.7.0
 	github.com/nats-io/nats.go v1.55.0
 	pgregory.net/rapid v1.3.0
