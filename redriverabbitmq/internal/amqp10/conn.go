@@ -4,9 +4,9 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"net"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -47,7 +47,7 @@ type Conn struct {
 
 // Dial connects. The context bounds the handshake alone.
 func Dial(ctx context.Context, o Options) (*Conn, error) {
-	wire, err := o.Dial(ctx, "tcp", net.JoinHostPort(o.Host, fmt.Sprint(o.Port)))
+	wire, err := o.Dial(ctx, "tcp", net.JoinHostPort(o.Host, strconv.Itoa(o.Port)))
 	if err != nil {
 		return nil, err
 	}

@@ -75,8 +75,9 @@ func (c *Conn) Consume(ctx context.Context, queue string, window int) (*Consumer
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("fence of queue %s: %w", queue, err), receiver.Close(ctx))
 	}
-	q.fence = &fence{drain: q.drain}
-	if err := receiver.IssueCredit(uint32(window)); err != nil { //nolint:gosec // the window is bounded
+	lasting := context.WithoutCancel(ctx)
+	q.fence = &fence{drain: func() error { return q.drain(lasting) }}
+	if err := receiver.IssueCredit(uint32(window)); err != nil {
 		return nil, fmt.Errorf("consume queue %s: %w", queue, err)
 	}
 	return q, nil
@@ -84,8 +85,8 @@ func (c *Conn) Consume(ctx context.Context, queue string, window int) (*Consumer
 
 // drain asks the queue once. A connection that does not answer in time is given up:
 // the library knows no way to ask again.
-func (q *Consumer) drain() error {
-	ctx, cancel := context.WithTimeout(context.Background(), q.conn.options.Timeout)
+func (q *Consumer) drain(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, q.conn.options.Timeout)
 	defer cancel()
 	err := q.barrier.DrainCredit(ctx, nil)
 	if err != nil {
@@ -196,7 +197,7 @@ func (q *Consumer) free() {
 	if q.paused || q.owed < max(1, q.window/8) {
 		return
 	}
-	if q.receiver.IssueCredit(uint32(q.owed)) == nil { //nolint:gosec // at most the window
+	if q.receiver.IssueCredit(uint32(q.owed)) == nil {
 		q.owed = 0
 	}
 }
@@ -232,7 +233,7 @@ func (q *Consumer) Resume() error {
 	}
 	q.paused, q.owed = false, 0
 	if room := q.window - q.unsettled; room > 0 {
-		if err := q.receiver.IssueCredit(uint32(room)); err != nil { //nolint:gosec // at most the window
+		if err := q.receiver.IssueCredit(uint32(room)); err != nil {
 			return fmt.Errorf("resume queue %s: %w", q.queue, err)
 		}
 	}

@@ -33,7 +33,7 @@ func (q *queueModel) drain() error {
 	q.mu.Lock()
 	covered := q.pending
 	q.mu.Unlock()
-	time.Sleep(time.Millisecond)
+	<-time.NewTimer(time.Millisecond).C
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.applied += covered
@@ -84,7 +84,7 @@ func TestFenceConfirmsWhatWasApplied(t *testing.T) {
 func TestFenceHonoursTheContext(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		f := &fence{drain: func() error { time.Sleep(time.Second); return nil }}
+		f := &fence{drain: func() error { <-time.NewTimer(time.Second).C; return nil }}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 		defer cancel()
 		if err := f.confirm(ctx); !errors.Is(err, context.DeadlineExceeded) {
@@ -102,7 +102,7 @@ func TestFenceTellsOfTheEnd(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		over := errors.New("over")
-		f := &fence{drain: func() error { time.Sleep(time.Second); return over }}
+		f := &fence{drain: func() error { <-time.NewTimer(time.Second).C; return over }}
 		var wg sync.WaitGroup
 		for range 5 {
 			wg.Go(func() {
