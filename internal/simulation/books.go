@@ -44,7 +44,7 @@ type ledger struct {
 	effects   int
 	forks     int // copies beside an original that stayed
 	replays   int
-	lone      bool  // given up by the rule for messages that fail alone
+	lone      bool  // a copy was given up by the rule for messages that fail alone
 	usedUp    int64 // when its attempts first were
 	away      *outage
 	several   bool // outages that it met: the newest is away
@@ -440,7 +440,8 @@ func (w *world) observe(p *process, e *redrive.Event) {
 		if e.Failure.Downstream {
 			w.books.failures = append(w.books.failures, failed{p, id, w.sched.now})
 		}
-		l.lone = e.Row == decision.RowLone
+		// Another copy that a crash forked off may go on failing afterwards.
+		l.lone = l.lone || e.Row == decision.RowLone
 		if e.Row == decision.RowUnclear && l.usedUp == 0 {
 			l.usedUp = w.sched.now
 		}
