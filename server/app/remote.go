@@ -29,6 +29,8 @@ type remote struct {
 // opening is how brokers of one type are opened.
 type opening struct {
 	open func(ctx context.Context, r remote) (broker.Broker, error)
+	// remove deletes what lies there under names that begin with a prefix.
+	remove func(ctx context.Context, b config.Broker, prefix string) error
 	// needs says what the server has to have.
 	needs string
 }
@@ -37,7 +39,7 @@ type opening struct {
 func openings(brokerType string) (opening, bool) {
 	switch brokerType {
 	case config.BrokerNATS:
-		return opening{openNATS, "see that the server runs and JetStream is on"}, true
+		return opening{openNATS, removeNATS, "see that the server runs and JetStream is on"}, true
 	}
 	return opening{}, false
 }

@@ -28,6 +28,7 @@ func services() cli.Services {
 		},
 		NoData: app.ErrNoData,
 		Demo:   demoPlatform(),
+		DemoOn: demoPlatformOn,
 		Backup: backup.Platform{Hold: hold, Transient: embednats.Transient, CopyDatabase: inbox.Copy, Free: disk.Free},
 		Doctor: doctorPlatform(),
 		Hangup: func() (<-chan os.Signal, func()) {

@@ -22,7 +22,9 @@ import (
 // demoFlags are the flags of demo.
 type demoFlags struct {
 	demo.Options
-	picture string
+	picture     string
+	broker, url string
+	management  string
 }
 
 func demoCommand(c *call) *cobra.Command {
@@ -34,6 +36,11 @@ downstream fails on schedule: brief errors, an outage, malformed orders, orders
 that a rule refuses, one that fails for ever, one that panics and one that kills
 the process that handles it. Without --once it goes on until it is interrupted.
 
+With --broker it runs on a real server, in queues of its own, whose names begin with
+demo-, and removes them at the end if all is well. A user and a password can stand in
+--url, where other users of the machine can read them; a broker of the configuration
+takes them as secrets.
+
 At the end everything is counted by a reader of its own, from the queues and from
 a log of the effects, and compared with the list of what was published. The exit
 code is 1 if an order is lost, altered or in the wrong place.
@@ -42,6 +49,7 @@ The workers have redrive's defaults, except that a dead worker's orders come bac
 after 3 s and that the breaker tries the downstream every 5 s at least.`,
 		Example: `  redrive demo
   redrive demo --once --messages 10000 --seed 42 -o json
+  redrive demo --once --broker kafka --url 127.0.0.1:9092
   redrive demo --once --mutant ack-first`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if !f.Once && cmd.Flags().Changed("messages") {
@@ -63,6 +71,10 @@ after 3 s and that the breaker tries the downstream every 5 s at least.`,
 	flags.Uint64Var(&f.Seed, "seed", 0, "`number` that chooses which orders fail (default random)")
 	flags.IntVar(&f.Rate, "rate", 0, "orders a second (default 200; with --once so many that the last comes in the outage)")
 	flags.IntVar(&f.Kills, "kills", 0, "`times` that the worker is killed in the middle of a move (default 0; 10 with --mutant)")
+	flags.StringVar(&f.broker, "broker", "", "use a `broker` that runs elsewhere: "+strings.Join(demoBrokers(), ", ")+", or the name of one in the configuration (default an embedded one)")
+	complete(cmd, "broker", demoBrokers())
+	flags.StringVar(&f.url, "url", "", "`address` of that broker (default where it listens by itself on this machine)")
+	flags.StringVar(&f.management, "management-url", "", "`address` of RabbitMQ's management plugin")
 	flags.StringVar(&f.Mutant, "mutant", "", "use a broker that is wrong on purpose: "+strings.Join(demo.Mutants(), ", "))
 	complete(cmd, "mutant", demo.Mutants())
 	flags.DurationVar(&f.OutageAt, "outage-at", demo.DefaultOutageAt, "when the downstream goes down")
@@ -96,6 +108,10 @@ func (c *call) demo(ctx context.Context, f demoFlags) (err error) {
 			return fmt.Errorf("demo: make a temporary folder: %w", err)
 		}
 	}
+	platform, err := c.demoPlatform(f)
+	if err != nil {
+		return errors.Join(err, c.discard(f.DataDir, keep))
+	}
 	if f.picture != "" {
 		f.Picture = func(frame demo.Frame) error { return writePicture(f.picture, frame) }
 	}
@@ -103,7 +119,7 @@ func (c *call) demo(ctx context.Context, f demoFlags) (err error) {
 		return errors.Join(usageError("see redrive demo --help", "%w", err), c.discard(f.DataDir, keep))
 	}
 	c.note("seed %d: the same seed fails the same orders again", f.Seed)
-	account, err := demo.Run(ctx, f.Options, c.Services.Demo, c.demoStreams())
+	account, err := demo.Run(ctx, f.Options, platform, c.demoStreams())
 	if errors.Is(err, demo.ErrNotEmpty) {
 		return &Error{Err: err, Hint: "leave --data-dir out for a temporary folder"}
 	}
@@ -115,9 +131,16 @@ func (c *call) demo(ctx context.Context, f demoFlags) (err error) {
 	}
 	if f.Once && !keep && (account.Balanced || f.Mutant != "") {
 		err = errors.Join(err, c.discard(f.DataDir, keep))
-		c.note("\nThe queues were in a temporary folder, which is removed; --data-dir demo-data keeps them.")
+		if f.broker == "" {
+			c.note("\nThe queues were in a temporary folder, which is removed; --data-dir demo-data keeps them.")
+		}
+	} else if f.broker != "" {
+		c.note("\nThe records of the run are in %s.", f.DataDir)
 	} else {
 		c.whereToLook(f.DataDir, keep)
+	}
+	if account.Left != "" {
+		c.note("Left on the broker: %s.", account.Left)
 	}
 	if err != nil {
 		return hinted(ctx, err)

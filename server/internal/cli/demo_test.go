@@ -36,8 +36,8 @@ func TestDemoRefuses(t *testing.T) {
 			t.Parallel()
 			c := newConsole("", false)
 			started := ""
-			c.Services.Demo = demo.Platform{StartBroker: func(_ context.Context, dir string) (demo.Server, error) {
-				started = dir
+			c.Services.Demo = demo.Platform{StartBroker: func(_ context.Context, run demo.RunID) (demo.Server, error) {
+				started = run.Dir
 				return nil, down
 			}}
 			require.Equal(t, tt.code, Main(t.Context(), c.App, append([]string{"demo"}, tt.args...)))

@@ -34,8 +34,10 @@ type Services struct {
 	// Hangup begins to listen for the signal that asks to look at the configuration
 	// again. The function ends that.
 	Hangup func() (<-chan os.Signal, func())
-	// Demo is what redrive demo runs on.
-	Demo demo.Platform
+	// Demo is what redrive demo runs on, and DemoOn gives the same for a broker that
+	// runs elsewhere.
+	Demo   demo.Platform
+	DemoOn func(b config.Broker) demo.Platform
 	// Backup is what redrive backup and restore know of a data directory.
 	Backup backup.Platform
 	// Doctor is how redrive doctor looks at things.

@@ -52,9 +52,7 @@ func brokerName(name string) bool {
 
 func (k *checker) nats(b Broker, path string) {
 	k.urls(b.URL, path, "nats", "tls", "ws", "wss")
-	if strings.ContainsFunc(b.Prefix, notPrefixRune) || len(b.Prefix) > 40 {
-		k.broken(keyPath(path, "prefix"), quoted(b.Prefix)+" is not a prefix for streams and subjects", `use at most 40 letters, digits, "-" and "_"`)
-	}
+	k.prefix(b.Prefix, path)
 	var ways []string
 	for name, given := range map[string]bool{"token": !b.Token.IsZero(), "user": b.User != "" || !b.Password.IsZero(), "creds_file": b.CredsFile != "", "nkey_file": b.NKeyFile != ""} {
 		if given {
@@ -163,6 +161,7 @@ func (k *checker) sqs(b Broker, path string) {
 			k.broken(keyPath(path, "tls"), "tls has no effect on an http:// URL", "write https://, or remove tls", keyPath(path, "endpoint"))
 		}
 	}
+	k.prefix(b.Prefix, path)
 	k.tls(b.TLS, keyPath(path, "tls"))
 }
 
@@ -186,8 +185,14 @@ func (k *checker) brokerOf(b Broker, s Subscription, path string) {
 	}
 }
 
+func (k *checker) prefix(prefix, path string) {
+	if strings.ContainsFunc(prefix, notPrefixRune) || len(prefix) > 32 {
+		k.broken(keyPath(path, "prefix"), quoted(prefix)+" is not a prefix of names", `use at most 32 letters, digits and "-"`)
+	}
+}
+
 func notPrefixRune(r rune) bool {
-	return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || r == '-' || r == '_')
+	return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || r == '-')
 }
 
 func (k *checker) tls(t *TLS, path string) {

@@ -62,9 +62,27 @@ type Broker struct {
 	// Replicas is how many servers of the cluster keep each stream that redrive
 	// creates. Default: 1.
 	Replicas int `yaml:"replicas" for:"nats" default:"1" min:"1" max:"5"`
-	// Prefix is the name space of the streams and subjects that redrive creates,
-	// so that two installations can share an account. Default: redrive.
-	Prefix string `yaml:"prefix" for:"nats" default:"redrive"`
+	// Prefix is the name space of what redrive creates, so that two installations can
+	// share an account: of streams and subjects with NATS, of the queues for outcomes
+	// and heartbeats with SQS. Default: redrive.
+	Prefix string `yaml:"prefix" for:"nats,sqs" default:"redrive"`
+	// ReplicationFactor is how many Kafka brokers keep each topic that redrive creates.
+	ReplicationFactor int `yaml:"replication_factor" for:"kafka" defaulttext:"the cluster's default" min:"1" max:"32767"`
+	// MinInsyncReplicas is min.insync.replicas of the topics that redrive creates.
+	MinInsyncReplicas int `yaml:"min_insync_replicas" for:"kafka" defaulttext:"the cluster's default" min:"1" max:"32767"`
+	// Partitions are those of a source topic that redrive creates. What belongs to a
+	// source has as many as it. Default: 1.
+	Partitions int `yaml:"partitions" for:"kafka" default:"1" min:"1" max:"100000"`
+	// Order is what is kept in order: nothing, so that a retry lets later messages
+	// overtake it, or the messages of one key (key), which then wait behind it.
+	// Default: none.
+	Order string `yaml:"order" for:"kafka" default:"none" enum:"none,key"`
+	// SessionTimeout is how long the partitions of a Kafka consumer wait for it when it
+	// does not answer. Default: 45s.
+	SessionTimeout Duration `yaml:"session_timeout" for:"kafka" default:"45s" min:"1s" max:"30m"`
+	// ConsumerTimeout is what RabbitMQ is set to under the same name: how long it
+	// leaves a message with a worker. The server does not tell it. Default: 30m.
+	ConsumerTimeout Duration `yaml:"consumer_timeout" for:"rabbitmq" default:"30m" min:"10s" max:"365d"`
 	// Marks say where redrive notes which messages were being handled when a process
 	// died, for brokers that cannot keep such a note themselves.
 	Marks Marks `yaml:"marks" for:"rabbitmq,sqs"`

@@ -117,6 +117,13 @@ func (c Config) MarshalYAML() (any, error) {
 	return (&encoder{}).structure(reflect.ValueOf(c), ""), nil
 }
 
+// Portable writes a configuration in JSON, as a file that [Decode] reads, for another
+// process of the same user on this machine. Secrets stay references, but for those
+// that stand in the configuration themselves: what is returned is a secret then.
+func (c Config) Portable() ([]byte, error) {
+	return nodeJSON((&encoder{reveal: true}).structure(reflect.ValueOf(c), ""))
+}
+
 // MarshalJSON implements json.Marshaler with the keys of the file. Secrets are
 // masked.
 func (c Config) MarshalJSON() ([]byte, error) {

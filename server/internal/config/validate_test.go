@@ -40,7 +40,7 @@ func TestRules(t *testing.T) {
 		{"two ways in", head + "brokers: {a: {type: nats, url: 'nats://x', token: {env: A}, nkey_file: f}}\n", []string{"brokers.a.token: nkey_file and token exclude each other; keep one of them"}},
 		{"user alone", head + "brokers: {a: {type: nats, url: 'nats://x', user: u}}\n", []string{"brokers.a.user: user and password go together; give both or neither"}},
 		{"certificate alone", head + "brokers: {a: {type: nats, url: 'nats://x', tls: {cert_file: f}}}\n", []string{"brokers.a.tls: cert_file and key_file go together; give both or neither"}},
-		{"prefix", head + "brokers: {a: {type: nats, url: 'nats://x', prefix: a.b}}\n", []string{`brokers.a.prefix: "a.b" is not a prefix for streams and subjects; use at most 40 letters, digits, "-" and "_"`}},
+		{"prefix", head + "brokers: {a: {type: nats, url: 'nats://x', prefix: a.b}}\n", []string{`brokers.a.prefix: "a.b" is not a prefix of names; use at most 32 letters, digits and "-"`}},
 		{"kafka without url", head + "brokers: {a: {type: kafka}}\n", []string{"brokers.a.url: is missing; add it, such as url: kafka.example.com:9092"}},
 		{"kafka with a scheme", head + "brokers: {a: {type: kafka, url: 'k:9092, kafka://u:planted-secret@k:9092'}}\n", []string{"brokers.a.url: a Kafka broker is host:port, without scheme, user and path; write it as kafka.example.com:9092; tls and sasl have sections of their own"}},
 		{"kafka without a port", head + "brokers: {a: {type: kafka, url: k}}\n", []string{`brokers.a.url: "k" is not host:port; write it as kafka.example.com:9092`}},

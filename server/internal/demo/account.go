@@ -42,6 +42,11 @@ type Books struct {
 	Effects []Effect
 	// Copies are the contents of all queues.
 	Copies []Copy
+	// Unseen is the number of messages that wait in queues of which nobody can tell
+	// what is in them.
+	Unseen int
+	// Source is the queue that the orders were published to.
+	Source string
 	// Plan is what was planned.
 	Plan Plan
 	// Kills is how often the worker was killed on purpose: then a bystander may be
@@ -93,6 +98,8 @@ type Account struct {
 	Contradictory int `json:"contradictory"`
 	// Settled says that nothing was on its way any more.
 	Settled bool `json:"settled"`
+	// Left says what the run left on a broker that others use too, empty for nothing.
+	Left string `json:"left,omitempty"`
 	// DurationSeconds is how long the run took.
 	DurationSeconds float64 `json:"duration_seconds"`
 	// Balanced says that every order is where it may be, and once.
@@ -125,6 +132,12 @@ func Balance(b Books) Account {
 			continue // Nobody knows whether it was published, and it was not.
 		}
 		a.Published++
+		if l == nil && b.Unseen > 0 {
+			// It may be one of those.
+			b.Unseen--
+			a.Pending++
+			continue
+		}
 		if l == nil {
 			a.Lost++
 			kind, _ := b.Plan.Of(id)
@@ -135,7 +148,7 @@ func Balance(b Books) Account {
 	}
 	a.Settled = a.Pending == 0 && !b.Unfinished
 	if a.Pending > 0 && !b.Unfinished {
-		a.problem("%d orders still wait in %s and its retry queue", a.Pending, Source)
+		a.problem("%d orders still wait in %s and its retry queue", a.Pending, cmp.Or(b.Source, Source))
 	}
 	a.Balanced = a.Lost == 0 && a.Unexpected == 0 && a.Altered == 0 && a.Contradictory == 0 &&
 		a.OutageDeadLettered == 0 && (a.Settled || b.Unfinished) &&

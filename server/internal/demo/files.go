@@ -14,6 +14,7 @@ const (
 	effectsFile   = "effects.log"
 	eventsFile    = "events.jsonl"
 	workerErrFile = "worker.log"
+	takenFile     = "taken.jsonl"
 )
 
 // appendTo opens a file of a run for writing at its end.

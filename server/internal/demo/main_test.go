@@ -2,6 +2,7 @@ package demo_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"os"
 	"testing"
@@ -30,9 +31,9 @@ func platform() demo.Platform {
 	return demo.Platform{
 		WorkerCommand: []string{os.Args[0]},
 		WorkerEnviron: []string{asWorker + "=1"},
-		StartBroker: func(ctx context.Context, dir string) (demo.Server, error) {
+		StartBroker: func(ctx context.Context, run demo.RunID) (demo.Server, error) {
 			// Nothing here fails with the machine, so the tests need not wait for a disk.
-			s, err := embednats.Start(ctx, embednats.Config{DataDir: dir, Sync: embednats.SyncDefault})
+			s, err := embednats.Start(ctx, embednats.Config{DataDir: run.Dir, Sync: embednats.SyncDefault})
 			if err != nil {
 				return nil, err
 			}
@@ -43,7 +44,11 @@ func platform() demo.Platform {
 			return testServer{s, b}, nil
 		},
 		Connect: func(ctx context.Context, a demo.Address) (demo.Connection, error) {
-			return redrivenats.Connect(ctx, redrivenats.Config{URL: a.URL, Token: a.Token})
+			var c redrivenats.Config
+			if err := json.Unmarshal(a, &c); err != nil {
+				return nil, err
+			}
+			return redrivenats.Connect(ctx, c)
 		},
 	}
 }
@@ -54,8 +59,12 @@ type testServer struct {
 }
 
 func (s testServer) Address() demo.Address {
-	return demo.Address{URL: s.URL(), Token: s.Token()}
+	return fmt.Appendf(nil, `{"URL": %q, "Token": %q}`, s.URL(), s.Token())
 }
+
+func (testServer) Source() string { return demo.Source }
+
+func (testServer) Remove(context.Context) (string, error) { return "", nil }
 
 func (s testServer) Broker() broker.Broker { return s.broker }
 

@@ -8,7 +8,7 @@ import (
 	"github.com/redrive-dev/redrive/broker"
 )
 
-// Source is the queue of the demo.
+// Source is the queue of the demo on a broker of its own.
 const Source = "orders"
 
 // headerOrder carries the id of an order beside the body, so that a body which
@@ -54,10 +54,10 @@ func (p Plan) body(id uint64) []byte {
 
 // outbound makes the message of an order. Its id is the same however often it
 // is published.
-func (p Plan) outbound(run string, id uint64) broker.Outbound {
+func (p Plan) outbound(source, run string, id uint64) broker.Outbound {
 	text := strconv.FormatUint(id, 10)
 	return broker.Outbound{
-		Queue: Source, ID: "pub:demo-" + run + "-" + text, Body: p.body(id),
+		Queue: source, ID: "pub:demo-" + run + "-" + text, Body: p.body(id),
 		Headers: []broker.Header{
 			{Name: "content-type", Value: []byte("application/json")},
 			{Name: headerOrder, Value: []byte(text)},

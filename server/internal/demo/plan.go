@@ -35,6 +35,9 @@ func (k Kind) String() string {
 type Plan struct {
 	// Seed chooses the orders.
 	Seed uint64 `json:"seed"`
+	// NoKiller leaves out the order that kills the process, for brokers on which
+	// nobody would find out which one it is.
+	NoKiller bool `json:"no_killer,omitempty"`
 	// Block is the number of orders in which each of the single ones (poison, panic
 	// and killer) happens once. A block of fewer than 10 has none of them.
 	Block int `json:"block"`
@@ -53,7 +56,9 @@ func (p Plan) Of(id uint64) (kind Kind, failures int) {
 	if block := uint64(p.Block); block >= 10 {
 		switch (id - 1) % block {
 		case block / 10:
-			return Killer, 0
+			if !p.NoKiller {
+				return Killer, 0
+			}
 		case block / 5:
 			return Poison, 0
 		case 3 * block / 10:

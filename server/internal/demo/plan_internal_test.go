@@ -58,7 +58,7 @@ func TestBodiesFollowThePlan(t *testing.T) {
 		p := Plan{Seed: rapid.Uint64().Draw(t, "seed"), Block: 100}
 		id := rapid.Uint64Range(1, 1_000_000).Draw(t, "id")
 		kind, _ := p.Of(id)
-		m := p.outbound("run", id)
+		m := p.outbound(Source, "run", id)
 		var o order
 		err := json.Unmarshal(m.Body, &o)
 		if (err != nil) != (kind == Malformed) {

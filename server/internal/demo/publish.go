@@ -15,6 +15,7 @@ type publisher struct {
 	broker broker.Broker
 	ledger *ledger
 	plan   Plan
+	source string
 	run    string
 	total  int
 	rate   int
@@ -93,7 +94,7 @@ func (p *publisher) batch(ctx context.Context, first uint64, n int) error {
 	messages := make([]broker.Outbound, n)
 	for i := range n {
 		ids[i] = first + uint64(i)
-		messages[i] = p.plan.outbound(p.run, ids[i])
+		messages[i] = p.plan.outbound(p.source, p.run, ids[i])
 		bodies[i] = messages[i].Body
 	}
 	if err := p.ledger.intend(ids, bodies); err != nil {

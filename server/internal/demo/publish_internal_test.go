@@ -41,7 +41,7 @@ func TestPublisherRepeatsUnderTheSameID(t *testing.T) {
 		l, err := openLedger(dir)
 		require.NoError(t, err)
 		f := &fickle{tries: map[string]int{}, dir: dir, test: t}
-		p := &publisher{broker: f, ledger: l, plan: Plan{Block: 30}, run: "r", total: 30, rate: 1000}
+		p := &publisher{broker: f, ledger: l, source: Source, plan: Plan{Block: 30}, run: "r", total: 30, rate: 1000}
 		require.NoError(t, p.publish(t.Context()))
 		require.NoError(t, l.close())
 		require.EqualValues(t, 30, p.done.Load())

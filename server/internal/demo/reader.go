@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
 
@@ -13,9 +14,8 @@ import (
 	"github.com/redrive-dev/redrive/failure"
 )
 
-// queues are the queues of the demo, the source first.
-func queues() []string {
-	n := broker.NamesFor(Source, "")
+// queues are the queues of a run, the source first.
+func queues(n broker.Names) []string {
 	out := []string{n.Source, n.Retry, n.DeadLetter}
 	for _, c := range failure.Categories() {
 		out = append(out, n.Quarantine(c))
@@ -24,8 +24,7 @@ func queues() []string {
 }
 
 // audit reads the ledger, the effect log and the queues, and balances them.
-func audit(ctx context.Context, b broker.Broker, dir string, base Books) (Account, error) {
-	var err error
+func audit(ctx context.Context, b broker.Broker, dir string, base Books) (_ Account, err error) {
 	if base.Published, base.Confirmed, err = readLedger(dir); err != nil {
 		return Account{}, err
 	}
@@ -36,12 +35,14 @@ func audit(ctx context.Context, b broker.Broker, dir string, base Books) (Accoun
 	if _, err := readEffects(bytes.NewReader(log), func(e Effect) { base.Effects = append(base.Effects, e) }); err != nil {
 		return Account{}, err
 	}
-	for _, queue := range queues() {
-		copies, err := readQueue(ctx, b, queue)
+	taken := &taken{dir: dir}
+	defer func() { err = errors.Join(err, taken.close()) }()
+	for _, queue := range queues(broker.NamesFor(base.Source, "")) {
+		copies, unseen, err := readQueue(ctx, b, queue, taken)
 		if err != nil {
 			return Account{}, err
 		}
-		base.Copies = append(base.Copies, copies...)
+		base.Copies, base.Unseen = append(base.Copies, copies...), base.Unseen+unseen
 	}
 	a := Balance(base)
 	events, err := contents(dir, eventsFile)
@@ -52,18 +53,39 @@ func audit(ctx context.Context, b broker.Broker, dir string, base Books) (Accoun
 	return a, nil
 }
 
-// readQueue reads every message of a queue without an effect on it.
-func readQueue(ctx context.Context, b broker.Broker, queue string) ([]Copy, error) {
+// readQueue reads every message of a queue: without an effect on it, where the
+// broker can, else by taking it. Of a queue that can be read in neither way it
+// tells the number of messages, which nobody has seen.
+func readQueue(ctx context.Context, b broker.Broker, queue string, taken *taken) (copies []Copy, unseen int, err error) {
 	letters, err := b.Letters(ctx, queue)
-	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", queue, err)
+	if err == nil && letters.Mode() == broker.Observe {
+		copies, err = look(ctx, letters, queue)
+	} else if err == nil {
+		copies, err = take(ctx, letters, queue, taken)
 	}
+	if errors.Is(err, broker.ErrUnsupported) || errors.Is(err, broker.ErrUnroutable) {
+		stats, err := b.Stats(ctx, queue)
+		if errors.Is(err, broker.ErrUnroutable) {
+			return nil, 0, nil // There never was anything to put there.
+		}
+		if err != nil {
+			return nil, 0, fmt.Errorf("read %s: %w", queue, err)
+		}
+		return nil, int(stats.Depth()), nil
+	}
+	if err != nil {
+		return nil, 0, fmt.Errorf("read %s: %w", queue, err)
+	}
+	return copies, 0, nil
+}
+
+func look(ctx context.Context, letters broker.Letters, queue string) ([]Copy, error) {
 	const page = 500
 	var out []Copy
 	for cursor := broker.Cursor(""); ; {
 		read, next, err := letters.Scan(ctx, cursor, page)
 		if err != nil {
-			return nil, fmt.Errorf("read %s: %w", queue, err)
+			return nil, err
 		}
 		for i := range read {
 			out = append(out, found(queue, &read[i].Message))
@@ -73,6 +95,22 @@ func readQueue(ctx context.Context, b broker.Broker, queue string) ([]Copy, erro
 		}
 		cursor = next
 	}
+}
+
+// take empties a queue. The run's own file has its messages from then on.
+func take(ctx context.Context, letters broker.Letters, queue string, taken *taken) ([]Copy, error) {
+	const batch = 100
+	var out []Copy
+	err := letters.Drain(ctx, batch, func(_ context.Context, read []broker.Letter) error {
+		if err := taken.keep(queue, read); err != nil {
+			return err
+		}
+		for i := range read {
+			out = append(out, found(queue, &read[i].Message))
+		}
+		return nil
+	})
+	return out, err
 }
 
 // found describes a message as it lies in a queue.

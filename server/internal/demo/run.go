@@ -47,15 +47,24 @@ func Run(ctx context.Context, o Options, p Platform, s Streams) (Account, error)
 	if err != nil {
 		return Account{}, err
 	}
-	server, err := p.StartBroker(ctx, o.DataDir)
+	server, err := p.StartBroker(ctx, RunID{Dir: o.DataDir, Name: "r" + strconv.FormatInt(time.Now().UnixNano(), 36)})
 	if err != nil {
 		return Account{}, fmt.Errorf("demo: start the broker: %w", err)
 	}
 	account, err := runOn(ctx, o, p, s, server, dir)
 	const patience = 30 * time.Second
-	shutdownCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
+	endCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
 	defer cancel()
-	return account, errors.Join(err, server.Shutdown(shutdownCtx))
+	if err == nil && !account.Balanced && o.Mutant == "" {
+		account.Left = "the queues of the run, whose source is " + server.Source() + ", for you to look at"
+	} else {
+		left, rerr := server.Remove(endCtx)
+		account.Left = left
+		if rerr != nil {
+			err = errors.Join(err, fmt.Errorf("demo: remove the queues of the run: %w", rerr))
+		}
+	}
+	return account, errors.Join(err, server.Shutdown(endCtx))
 }
 
 // prepare makes the folders. Only an empty folder is taken: the account counts
@@ -79,6 +88,7 @@ func prepare(dataDir string) (string, error) {
 // run is what a run is made of.
 type run struct {
 	options    Options
+	plan       Plan
 	server     Server
 	dir        string
 	ledger     *ledger
@@ -94,10 +104,17 @@ type run struct {
 }
 
 func runOn(ctx context.Context, o Options, p Platform, s Streams, server Server, dir string) (account Account, err error) {
-	if err := server.Broker().Topology().Ensure(ctx, broker.Spec{Source: Source, Lease: o.Lease}); err != nil {
+	if err := server.Broker().Topology().Ensure(ctx, broker.Spec{Source: server.Source(), Lease: o.Lease}); err != nil {
 		return Account{}, fmt.Errorf("demo: %w", err)
 	}
-	r := &run{options: o, server: server, dir: dir, settled: make(chan struct{})}
+	caps, err := server.Broker().Caps(ctx, server.Source())
+	if err != nil {
+		return Account{}, fmt.Errorf("demo: %w", err)
+	}
+	r := &run{options: o, server: server, dir: dir, plan: o.plan(), settled: make(chan struct{})}
+	// Without marks nobody finds out which order kills the process, and it would for
+	// ever.
+	r.plan.NoKiller = !caps.Marks
 	if r.ledger, err = openLedger(dir); err != nil {
 		return Account{}, fmt.Errorf("demo: %w", err)
 	}
@@ -111,7 +128,7 @@ func runOn(ctx context.Context, o Options, p Platform, s Streams, server Server,
 
 	tally := r.supervisor.tally()
 	timedOut := errors.Is(end, errUnsettled)
-	base := Books{Plan: o.plan(), Kills: tally.slain, Unfinished: !o.Once || end != nil && !timedOut}
+	base := Books{Source: server.Source(), Plan: r.plan, Kills: tally.slain, Unfinished: !o.Once || end != nil && !timedOut}
 	auditCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Minute)
 	defer cancel()
 	account, err = audit(auditCtx, server.Broker(), dir, base)
@@ -136,30 +153,36 @@ func (r *run) assemble(p Platform) {
 	out := o.outages(r.start)
 	b := r.server.Broker()
 	r.publisher = &publisher{
-		broker: b, ledger: r.ledger, plan: o.plan(), run: strconv.FormatInt(r.start.UnixNano(), 36), total: o.total(), rate: o.Rate, reserve: o.reserve(), idle: r.idle.Load,
+		broker: b, ledger: r.ledger, source: r.server.Source(), plan: r.plan, run: strconv.FormatInt(r.start.UnixNano(), 36), total: o.total(), rate: o.Rate, reserve: o.reserve(), idle: r.idle.Load,
 	}
 	r.supervisor = &supervisor{
 		command: p.WorkerCommand, environ: p.WorkerEnviron, events: r.events, kills: o.Kills,
 		config: workerConfig{
-			Address: r.server.Address(), Dir: r.dir, Plan: o.plan(), Outages: out, Mutant: o.Mutant,
+			Address: r.server.Address(), Source: r.server.Source(), Dir: r.dir, Plan: r.plan, Outages: out, Mutant: o.Mutant,
 			Concurrency: o.Concurrency, MaxInFlight: o.MaxInFlight, Lease: o.Lease, RecoveryMax: o.RecoveryMax, RetryMax: o.RetryMax,
 		},
 	}
-	r.gauge = &gauge{broker: b, every: 300 * time.Millisecond, empty: r.whenEmpty()}
+	r.gauge = &gauge{
+		broker: b, names: broker.NamesFor(r.server.Source(), ""), every: 300 * time.Millisecond,
+		effects: tail{path: filepath.Join(r.dir, effectsFile)}, handled: map[uint64]struct{}{}, seen: r.whenCalm(),
+	}
 	r.watcher = newWatcher(r.dir, o, out, r.publisher, r.supervisor, r.gauge)
 }
 
-// whenEmpty returns what settles the run: with Once, when all is published and
-// nothing was on its way several times in a row.
-func (r *run) whenEmpty() func(bool) {
-	const enough = 3
-	seen := 0
-	return func(empty bool) {
-		r.idle.Store(empty)
-		if seen++; !empty || !r.published.Load() {
-			seen = 0
+// whenCalm returns what settles the run: with Once, when all is published and
+// nothing is on its way.
+func (r *run) whenCalm() func(reading) {
+	var c calm
+	closed := false
+	return func(now reading) {
+		idle, settled := c.see(now, int(r.publisher.done.Load()))
+		r.idle.Store(idle)
+		if !r.published.Load() {
+			c = calm{}
+			return
 		}
-		if seen == enough && r.options.Once {
+		if settled && r.options.Once && !closed {
+			closed = true
 			close(r.settled)
 		}
 	}

@@ -148,7 +148,7 @@ func TestRunRefuses(t *testing.T) {
 	o = short(t)
 	p := platform()
 	down := errors.New("no broker today")
-	p.StartBroker = func(context.Context, string) (demo.Server, error) { return nil, down }
+	p.StartBroker = func(context.Context, demo.RunID) (demo.Server, error) { return nil, down }
 	_, err = demo.Run(t.Context(), o, p, demo.Streams{})
 	require.ErrorIs(t, err, down)
 }

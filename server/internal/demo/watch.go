@@ -2,7 +2,6 @@ package demo
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,61 +9,10 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"sync"
 	"time"
 
-	"github.com/redrive-dev/redrive/broker"
 	"github.com/redrive-dev/redrive/failure"
 )
-
-// depths are the numbers of messages in the queues.
-type depths map[string]int64
-
-// gauge reads the depths of the queues from time to time.
-type gauge struct {
-	broker broker.Broker
-	every  time.Duration
-	// empty is told each time that nothing is on its way.
-	empty func(bool)
-
-	mu   sync.Mutex
-	last depths
-}
-
-// read reads all depths, the source first: what moves on while they are read is
-// then counted at least once.
-func (g *gauge) read(ctx context.Context) (depths, error) {
-	out := depths{}
-	for _, queue := range queues() {
-		stats, err := g.broker.Stats(ctx, queue)
-		if err != nil {
-			return nil, err
-		}
-		out[queue] = stats.Depth()
-	}
-	return out, nil
-}
-
-// run reads until the context ends.
-func (g *gauge) run(ctx context.Context) {
-	for {
-		if d, err := g.read(ctx); err == nil {
-			g.mu.Lock()
-			g.last = d
-			g.mu.Unlock()
-			g.empty(d[Source] == 0 && d[broker.NamesFor(Source, "").Retry] == 0)
-		}
-		if wait(ctx, g.every) != nil {
-			return
-		}
-	}
-}
-
-func (g *gauge) depths() depths {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.last
-}
 
 // tail reads what is added to a file.
 type tail struct {
@@ -134,7 +82,7 @@ func (w *watcher) look(now time.Time) (Frame, error) {
 		return Frame{}, err
 	}
 	t, d := w.supervisor.tally(), w.gauge.depths()
-	n := broker.NamesFor(Source, "")
+	n := w.gauge.names
 	f := Frame{
 		Elapsed: elapsed, Seed: w.options.Seed, Mutant: w.options.Mutant,
 		Published: int(w.publisher.done.Load()), Handled: w.handled, Retries: t.retries,

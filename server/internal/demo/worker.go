@@ -22,6 +22,7 @@ import (
 // a pipe because it holds a token.
 type workerConfig struct {
 	Address     Address       `json:"address"`
+	Source      string        `json:"source"`
 	Dir         string        `json:"dir"`
 	Plan        Plan          `json:"plan"`
 	Outages     outages       `json:"outages"`
@@ -131,7 +132,7 @@ func work(ctx context.Context, c workerConfig, p Platform, hits *strikes, out *r
 	s := &service{plan: c.Plan, outages: c.Outages, effects: effects, now: time.Now, kill: killSelf}
 	o := &observer{events: events}
 	w, err := redrive.NewWorker(b, s.handle, redrive.Config{
-		Source: Source, Concurrency: c.Concurrency, MaxInFlight: c.MaxInFlight, Lease: c.Lease,
+		Source: c.Source, Concurrency: c.Concurrency, MaxInFlight: c.MaxInFlight, Lease: c.Lease,
 		IdempotencyHeader: headerOrder, StopTimeout: stopPatience,
 		Policy: redrive.Policy{
 			Retry:   retry.Policy{Strategy: retry.Strategy{Max: c.RetryMax}},

@@ -44,6 +44,7 @@ func (*patient) Server() string { return "2.15.2" }
 func (p *patient) Inspect(context.Context, broker.Spec) (doctor.Inspection, error) {
 	return p.inspection, p.inspectErr
 }
+
 func (p *patient) Storage(context.Context) (doctor.Storage, error) { return p.storage, p.storageErr }
 
 func (p *patient) Clock(context.Context, func() time.Time) (doctor.Clock, error) {
