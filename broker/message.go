@@ -230,6 +230,10 @@ type Caps struct {
 	DedupeWindow time.Duration
 	// Ordered says that messages with one key are delivered in order.
 	Ordered bool
+	// Partitioned says that the queue consists of shares, each of which one consumer
+	// of a group has at a time: it keeps its shares while it is paused or has its hands
+	// full, and other consumers do not get what lies in them.
+	Partitioned bool
 	// LettersMode is how dead-letter queues can be looked at.
 	LettersMode Mode
 	// Notes are consequences for the user, one sentence each.

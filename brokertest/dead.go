@@ -212,6 +212,7 @@ func replayKilled(e *env) {
 	}
 	all := e.letters(e.names.DeadLetter, n)
 	chosen := all[1:4]
+	removed := 0
 	again := func(b broker.Broker, l broker.Letter) error {
 		m := l.Message
 		return b.Publish(e.ctx, []broker.Outbound{{Queue: e.names.Replay, ID: "rp:" + e.source + ":" + string(m.Body), Key: m.Key, Body: m.Body, Headers: m.Headers, Envelope: m.Envelope}})[0]
@@ -223,8 +224,8 @@ func replayKilled(e *env) {
 				e.Fatalf("replay %q: %v", letter.Message.Body, err)
 			}
 		}
-		if step > 1 {
-			e.removeIfAble(e.names.DeadLetter, letter)
+		if step > 1 && e.removeIfAble(e.names.DeadLetter, letter) {
+			removed++
 		}
 		e.kill(dying)
 	}
@@ -237,7 +238,9 @@ func replayKilled(e *env) {
 		if err := again(e.b, letter); err != nil {
 			e.Fatalf("replay %q again: %v", letter.Message.Body, err)
 		}
-		e.removeIfAble(e.names.DeadLetter, letter)
+		if e.removeIfAble(e.names.DeadLetter, letter) {
+			removed++
+		}
 	}
 	got, _ := e.tryReceive(sub, n, e.h.Lease)
 	came := bodies(got)
@@ -252,7 +255,7 @@ func replayKilled(e *env) {
 		e.Errorf("letters that nobody chose were replayed: %v", came)
 	}
 	if e.caps.LettersMode == broker.Observe {
-		e.letters(e.names.DeadLetter, n-len(chosen))
+		e.letters(e.names.DeadLetter, n-removed)
 	}
 }
 

@@ -35,6 +35,10 @@ func (e *env) dead(n int) []string {
 		e.deadLetter(e.one(sub), e.names.DeadLetter, broker.DefaultGroup)
 		order = append(order, body)
 	}
+	// Else it keeps its share of the queue where consumers have shares.
+	if err := sub.Close(e.ctx); err != nil {
+		e.Fatalf("close: %v", err)
+	}
 	return order
 }
 

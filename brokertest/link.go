@@ -233,6 +233,9 @@ func linkExtend(e *env, d damage) {
 		}
 		return ""
 	})
+	if err := sub.Close(e.ctx); err != nil {
+		e.Logf("close: %v", err)
+	}
 	e.settle(e.receiveWithin(e.open(e.b), 1, 8*e.h.Lease+2*e.h.Tolerance)[0], broker.Done{})
 }
 
@@ -350,11 +353,25 @@ func linkSettle(e *env, d damage, m move) {
 	other := e.open(e.h.Open(e))
 	if lost {
 		// The lease ran out meanwhile: whoever has the message next ends it.
-		if again, _ := e.tryReceive(other, 1, 8*e.h.Lease+e.h.Tolerance); len(again) > 0 {
-			e.settle(again[0], o)
-		}
+		e.endAgain(other, got.Identity(), o)
 	}
 	m.ended(e, other, o)
 	e.depth(e.source, 0)
 	e.none(other, e.h.Lease/2)
+}
+
+// endAgain ends a message that came back. A copy of it that was made already goes
+// back: it is looked at later.
+func (e *env) endAgain(sub broker.Subscription, identity broker.Incarnation, o broker.Outcome) {
+	e.Helper()
+	for end := time.Now().Add(8*e.h.Lease + e.h.Tolerance); time.Now().Before(end); {
+		again, _ := e.tryReceive(sub, 1, time.Until(end))
+		for _, d := range again {
+			if !e.caps.StableIdentity || d.Identity() == identity {
+				e.settle(d, o)
+				return
+			}
+			e.settle(d, broker.Release{})
+		}
+	}
 }
