@@ -228,6 +228,9 @@ type Caps struct {
 	// DedupeWindow is how long the broker drops a repeated publish id, zero if it
 	// does not.
 	DedupeWindow time.Duration
+	// OneGroup says that a queue has one consumer group: Open and Ensure refuse any
+	// but DefaultGroup, with ErrUnsupported and what to do instead.
+	OneGroup bool
 	// Ordered says that messages with one key are delivered in order.
 	Ordered bool
 	// Partitioned says that the queue consists of shares, each of which one consumer

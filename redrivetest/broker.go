@@ -178,7 +178,7 @@ func (b *Broker) Subscribe(ctx context.Context, spec broker.Spec) (*Subscription
 	if err := b.usable(ctx); err != nil {
 		return nil, fmt.Errorf("open %s: %w", spec.Source, err)
 	}
-	if err := consumable(spec.Source); err != nil {
+	if err := b.server.consumable(spec); err != nil {
 		return nil, fmt.Errorf("open: %w", err)
 	}
 	spec = spec.WithDefaults()
@@ -188,8 +188,11 @@ func (b *Broker) Subscribe(ctx context.Context, spec broker.Spec) (*Subscription
 }
 
 // consumable refuses what cannot be the source of a subscription.
-func consumable(source string) error {
+func (s *server) consumable(spec broker.Spec) error {
+	source := spec.Source
 	switch kind := broker.KindOf(source); {
+	case s.cfg.caps.OneGroup && spec.WithDefaults().Group != broker.DefaultGroup:
+		return fmt.Errorf("a queue has one consumer group here, and %q is another: %w", spec.Group, broker.ErrUnsupported)
 	case source == "":
 		return errors.New("spec has no source: name the queue to consume")
 	case kind == broker.KindOutcomes, kind == broker.KindHeartbeats:

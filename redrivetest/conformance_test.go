@@ -97,6 +97,7 @@ func TestConformanceOfWeakerBrokers(t *testing.T) {
 		"ShortDelays": func(c *broker.Caps) { c.MaxDelay = time.Hour },
 		"NoLimit":     func(c *broker.Caps) { c.MaxMessage = 0 },
 		"PeekCounts":  func(c *broker.Caps) { c.LettersMode = broker.PeekCounts },
+		"OneGroup":    func(c *broker.Caps) { c.OneGroup = true },
 		"DrainOnly":   func(c *broker.Caps) { c.LettersMode = broker.DrainOnly },
 		"NothingAtAll": func(c *broker.Caps) {
 			*c = broker.Caps{Server: "weakest", LettersMode: broker.DrainOnly}

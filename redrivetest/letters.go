@@ -188,7 +188,7 @@ func (t topology) Ensure(ctx context.Context, spec broker.Spec) error {
 	defer t.client.server.mu.Unlock()
 	err := t.client.usable(ctx)
 	if err == nil {
-		err = consumable(spec.Source)
+		err = t.client.server.consumable(spec)
 	}
 	if err != nil {
 		return fmt.Errorf("ensure %s: %w", spec.Source, err)

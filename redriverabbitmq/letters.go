@@ -1,0 +1,311 @@
+package redriverabbitmq
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/redrive-dev/redrive/broker"
+)
+
+// view is what Letters sees of one queue. A queue of RabbitMQ cannot be looked at:
+// whatever is read was delivered, is counted, and is hidden from others meanwhile.
+type view struct {
+	b     *Broker
+	queue string
+}
+
+// Letters gives access to a queue by taking from it, and to the queue of
+// heartbeats by reading.
+func (b *Broker) Letters(ctx context.Context, queue string) (broker.Letters, error) {
+	if _, err := b.trunk.get(ctx); err != nil {
+		return nil, fmt.Errorf("letters of queue %q: %w", queue, err)
+	}
+	if broker.KindOf(queue) == broker.KindHeartbeats {
+		return b.beats, nil
+	}
+	return view{b, queue}, nil
+}
+
+// Mode is DrainOnly.
+func (view) Mode() broker.Mode { return broker.DrainOnly }
+
+const drainInstead = "a look at a queue of RabbitMQ is a delivery: take the letters with Drain"
+
+func (v view) unsupported(what string) error {
+	return fmt.Errorf("%s of queue %q: %s: %w", what, v.queue, drainInstead, broker.ErrUnsupported)
+}
+
+// Scan is not supported.
+func (v view) Scan(context.Context, broker.Cursor, int) ([]broker.Letter, broker.Cursor, error) {
+	return nil, "", v.unsupported("scan")
+}
+
+// Get is not supported.
+func (v view) Get(context.Context, string) (broker.Letter, error) {
+	return broker.Letter{}, v.unsupported("get")
+}
+
+// Remove is not supported.
+func (v view) Remove(context.Context, string) error { return v.unsupported("remove") }
+
+// Drain takes letters in batches and acknowledges each batch after sink has kept
+// it. What sink refused goes back in its place, as far as the broker keeps places.
+func (v view) Drain(ctx context.Context, batch int, sink func(context.Context, []broker.Letter) error) error {
+	if batch <= 0 {
+		return fmt.Errorf("drain queue %q: a batch of %d", v.queue, batch)
+	}
+	if err := v.b.drains.run(ctx, v.queue, batch, sink); err != nil {
+		return fmt.Errorf("drain queue %q: %w", v.queue, err)
+	}
+	return nil
+}
+
+// quiet is how long a drain waits for the next letter before it asks whether the
+// queue is empty.
+const quiet = 50 * time.Millisecond
+
+// drains keeps the channels on which queues are drained. They stay open: a
+// channel that is closed right after its acknowledgements makes the broker forget
+// some.
+type drains struct {
+	b *Broker
+
+	mu   sync.Mutex
+	idle []*amqp.Channel
+	// last is when something was acknowledged.
+	last time.Time
+	seq  int
+}
+
+func (d *drains) run(ctx context.Context, queue string, batch int, sink func(context.Context, []broker.Letter) error) error {
+	conn, err := d.b.trunk.get(ctx)
+	if err != nil {
+		return err
+	}
+	ch := d.take()
+	type opened struct {
+		r   *drain
+		err error
+	}
+	done := make(chan opened, 1)
+	go func() {
+		r, err := d.begin(conn, ch, queue, batch)
+		done <- opened{r, err}
+	}()
+	var r *drain
+	select {
+	case o := <-done:
+		if r, err = o.r, o.err; err != nil {
+			if hasCode(err, amqp.NotFound) {
+				return nil // There is no queue, and no letter.
+			}
+			return err
+		}
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	err = r.batches(ctx, sink)
+	return errors.Join(err, d.end(ctx, r))
+}
+
+func (d *drains) take() *amqp.Channel {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for len(d.idle) > 0 {
+		ch := d.idle[len(d.idle)-1]
+		d.idle = d.idle[:len(d.idle)-1]
+		if !ch.IsClosed() {
+			return ch
+		}
+	}
+	return nil
+}
+
+// drain is one run over a queue.
+type drain struct {
+	b          *Broker
+	ch         *amqp.Channel
+	queue      string
+	tag        string
+	batch      int
+	deliveries <-chan amqp.Delivery
+}
+
+func (d *drains) begin(conn *amqp.Connection, ch *amqp.Channel, queue string, batch int) (*drain, error) {
+	var err error
+	if ch == nil {
+		if ch, err = conn.Channel(); err != nil {
+			return nil, err
+		}
+	}
+	d.mu.Lock()
+	d.seq++
+	r := &drain{b: d.b, ch: ch, queue: queue, tag: fmt.Sprintf("redrive-drain-%d", d.seq), batch: batch}
+	d.mu.Unlock()
+	if err = ch.Qos(min(batch, 60_000), 0, false); err != nil {
+		return nil, err
+	}
+	r.deliveries, err = ch.Consume(queueOf(queue), r.tag, false, false, false, false, nil)
+	return r, err
+}
+
+// batches hands over batch after batch until the queue is empty.
+func (r *drain) batches(ctx context.Context, sink func(context.Context, []broker.Letter) error) error {
+	for {
+		letters, last, err := r.next(ctx)
+		if err == nil && len(letters) == 0 {
+			return nil
+		}
+		if err == nil {
+			err = sink(ctx, letters)
+		}
+		if err != nil {
+			return err // What is in hand goes back when the run ends.
+		}
+		if err := r.acknowledge(ctx, last); err != nil {
+			return err
+		}
+	}
+}
+
+// next reads a batch. An empty one means that the queue is empty.
+func (r *drain) next(ctx context.Context) (letters []broker.Letter, last uint64, err error) {
+	timer := time.NewTimer(quiet)
+	defer timer.Stop()
+	for len(letters) < r.batch {
+		select {
+		case d, ok := <-r.deliveries:
+			if !ok {
+				return nil, 0, errDisconnected
+			}
+			letters, last = append(letters, r.b.letter(&d, r.queue)), d.DeliveryTag
+			timer.Reset(quiet)
+		case <-timer.C:
+			if len(letters) > 0 {
+				return letters, last, nil
+			}
+			empty, err := r.empty(ctx)
+			if err != nil || empty {
+				return nil, 0, err
+			}
+			timer.Reset(quiet)
+		case <-ctx.Done():
+			return nil, 0, context.Cause(ctx)
+		}
+	}
+	return letters, last, nil
+}
+
+// empty asks whether there is nothing to come. What the broker has sent before
+// its answer has arrived by then.
+func (r *drain) empty(ctx context.Context) (bool, error) {
+	var q amqp.Queue
+	err := r.call(ctx, func() (err error) {
+		q, err = r.ch.QueueDeclarePassive(queueOf(r.queue), true, false, false, false, nil)
+		return err
+	})
+	return err == nil && q.Messages == 0 && len(r.deliveries) == 0, err
+}
+
+// acknowledge removes everything up to a delivery, and returns when the broker
+// has read that.
+func (r *drain) acknowledge(ctx context.Context, tag uint64) error {
+	err := r.call(ctx, func() error {
+		if err := r.ch.Ack(tag, true); err != nil {
+			return err
+		}
+		return r.ch.Qos(min(r.batch, 60_000), 0, false)
+	})
+	if err != nil {
+		return unknown("remove the letters", err)
+	}
+	r.b.drains.mu.Lock()
+	r.b.drains.last = time.Now()
+	r.b.drains.mu.Unlock()
+	return nil
+}
+
+// call asks the server something, for as long as the context and the patience
+// with the server last.
+func (r *drain) call(ctx context.Context, question func() error) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, r.b.config.Timeout, errTimeout)
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { done <- question() }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// end stops the deliveries and gives back what is in hand. The context of the
+// drain may be over, which is no reason to keep letters.
+func (d *drains) end(ctx context.Context, r *drain) error {
+	err := r.call(context.WithoutCancel(ctx), func() error {
+		if err := r.ch.Cancel(r.tag, false); err != nil {
+			return err
+		}
+		for range r.deliveries {
+			// They are given back below.
+		}
+		if err := r.ch.Nack(0, true, true); err != nil {
+			return err
+		}
+		return r.ch.Qos(min(r.batch, 60_000), 0, false)
+	})
+	if err != nil {
+		_ = r.ch.Close() // Then they go back with the channel.
+		return fmt.Errorf("give back what was not taken: %w", err)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if len(d.idle) < maxIdle {
+		d.idle = append(d.idle, r.ch)
+	}
+	return nil
+}
+
+// rest waits until the broker has written the newest acknowledgements.
+func (d *drains) rest(ctx context.Context) {
+	d.mu.Lock()
+	left := linger - time.Since(d.last)
+	d.mu.Unlock()
+	if left <= 0 {
+		return
+	}
+	timer := time.NewTimer(left)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
+// letter makes a letter of a delivery.
+func (b *Broker) letter(d *amqp.Delivery, queue string) broker.Letter {
+	m := decode(d, queue)
+	return broker.Letter{Message: m.message, Position: m.id, StoredAt: storedAt(m, d)}
+}
+
+// storedAt is when a copy was sent, or when the broker dead-lettered the message
+// by itself.
+func storedAt(m *decoded, d *amqp.Delivery) time.Time {
+	if !m.stored.IsZero() {
+		return m.stored
+	}
+	if deaths, ok := d.Headers[headerDeath].([]any); ok && len(deaths) > 0 {
+		if entry, ok := deaths[0].(amqp.Table); ok {
+			if at, ok := entry["time"].(time.Time); ok {
+				return at
+			}
+		}
+	}
+	return m.message.Time
+}
