@@ -223,6 +223,10 @@ type Caps struct {
 	// MaxMessage is the largest message in bytes, headers included, zero if
 	// unknown.
 	MaxMessage int
+	// MaxBinary is the largest message whose body is not text of the broker's
+	// character set, for brokers that have to encode such a body. Zero means
+	// MaxMessage.
+	MaxBinary int
 	// MaxEnvelope is the largest envelope in bytes, zero for the default of 8 KiB.
 	MaxEnvelope int
 	// DedupeWindow is how long the broker drops a repeated publish id, zero if it

@@ -131,14 +131,17 @@ func retryRepeated(e *env) {
 		e.publish(broker.Outbound{Queue: e.source, ID: e.pubID(fmt.Sprint("twin ", i)), Body: []byte("twin")})
 	}
 	at := time.Now().Add(2 * e.h.Lease)
+	copies := false
 	for _, d := range e.receive(sub, 2) {
-		e.retryAt(d, at, "twin")
+		r := e.settle(d, broker.Retry{At: at, Envelope: e.envelope(d.Msg(), "twin"), PublishID: e.pubID("retry twin"), Counted: true})
+		copies = copies || !r.Native
 	}
 	got, _ := e.tryReceive(sub, 3, 3*e.h.Lease+e.h.Tolerance/5)
 	if len(got) < 1 || len(got) > 2 {
 		e.Errorf("a repeated retry made %d copies", len(got))
 	}
-	if e.caps.DedupeWindow > 0 && len(got) > 1 {
+	// Messages that wait in their own places, with no copy made, stay two.
+	if e.caps.DedupeWindow > 0 && copies && len(got) > 1 {
 		e.Errorf("a retry repeated within the dedupe window made %d copies, want one", len(got))
 	}
 }

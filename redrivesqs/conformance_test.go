@@ -1,0 +1,169 @@
+package redrivesqs_test
+
+import (
+	"cmp"
+	"context"
+	"flag"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
+
+	"github.com/redrive-dev/redrive/broker"
+	"github.com/redrive-dev/redrive/brokertest"
+	"github.com/redrive-dev/redrive/internal/workertest"
+	"github.com/redrive-dev/redrive/redrivesqs"
+	"github.com/redrive-dev/redrive/redrivetest"
+)
+
+// TestMain lets more cases run at once than there are processors: nearly all of
+// their time is waiting for leases and delays.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if fuzzing := flag.Lookup("test.fuzz"); fuzzing == nil || fuzzing.Value.String() == "" {
+		if err := flag.Set("test.parallel", "16"); err != nil {
+			panic(err)
+		}
+	}
+	os.Exit(m.Run())
+}
+
+// kind is what a run of the suite is about.
+type kind struct {
+	fifo  bool
+	marks bool
+}
+
+// rig is the suite's way to one real server.
+type rig struct {
+	t    *testing.T
+	url  string
+	raw  *sqs.Client
+	kind kind
+	// marks outlive the clients, as a database does.
+	marks *redrivetest.Marks
+
+	mu    sync.Mutex
+	links map[broker.Broker]*link
+}
+
+func newRig(t *testing.T, k kind) *rig {
+	t.Helper()
+	url := cmp.Or(os.Getenv("REDRIVE_SQS_URL"), "http://127.0.0.1:29324")
+	return &rig{t: t, url: url, raw: client(url, nil), kind: k, marks: &redrivetest.Marks{}, links: map[broker.Broker]*link{}}
+}
+
+// client makes a client of the SDK. ElasticMQ takes any credentials.
+func client(url string, edit func(*sqs.Options)) *sqs.Client {
+	o := sqs.Options{
+		Region: "elasticmq", BaseEndpoint: aws.String(url),
+		Credentials: credentials.NewStaticCredentialsProvider("test", "test", ""),
+	}
+	if edit != nil {
+		edit(&o)
+	}
+	return sqs.New(o)
+}
+
+func (r *rig) harness() brokertest.Harness {
+	h := brokertest.Harness{
+		Open:       func(t brokertest.T) broker.Broker { b, _ := r.open(t, 10*time.Second); return b },
+		Kill:       r.kill,
+		Link:       func(t brokertest.T) (broker.Broker, brokertest.Link) { return r.open(t, 2*time.Second) },
+		PublishRaw: r.publishRaw,
+		Lease:      2 * time.Second,
+		Tolerance:  20 * time.Second, // Of a loaded machine.
+		Timeout:    2 * time.Minute,
+		Hostile:    []broker.Header{{Name: "AWSTraceHeader", Value: []byte("Root=1-5759e988-bd862e3fe1be46a994272793")}},
+	}
+	if r.kind.fifo {
+		unique := brokertest.Harness{}.WithDefaults().Queue
+		h.Queue = func(t brokertest.T, name string) string { return strings.ReplaceAll(unique(t, name), ".", "-") + ".fifo" }
+	}
+	return h
+}
+
+// open makes a client whose connections can be damaged.
+func (r *rig) open(t brokertest.T, patience time.Duration) (*redrivesqs.Broker, *link) {
+	t.Helper()
+	l := newLink()
+	c := redrivesqs.Config{WaitTime: time.Second, RequestTimeout: patience}
+	if r.kind.marks {
+		c.Marks = r.marks
+	}
+	b, err := redrivesqs.New(client(r.url, func(o *sqs.Options) { o.HTTPClient = l.client }), c)
+	if err != nil {
+		t.Fatalf("new: %v", err)
+	}
+	r.mu.Lock()
+	r.links[b] = l
+	r.mu.Unlock()
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		if err := b.Close(ctx); err != nil {
+			t.Logf("close: %v", err)
+		}
+		l.Cut()
+	})
+	return b, l
+}
+
+// kill cuts the connections of a client for good.
+func (r *rig) kill(_ brokertest.T, b broker.Broker) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.links[b].Cut()
+}
+
+func (r *rig) publishRaw(t brokertest.T, queue string, m broker.Message) {
+	t.Helper()
+	found, err := r.raw.GetQueueUrl(t.Context(), &sqs.GetQueueUrlInput{QueueName: aws.String(strings.Replace(queue, "orders.", "orders_2e", 1))})
+	if err != nil {
+		t.Fatalf("find queue: %v", err)
+	}
+	in := &sqs.SendMessageInput{QueueUrl: found.QueueUrl, MessageBody: aws.String(string(m.Body)), MessageAttributes: map[string]types.MessageAttributeValue{}}
+	for _, h := range m.Headers {
+		in.MessageAttributes[h.Name] = types.MessageAttributeValue{DataType: aws.String("String"), StringValue: aws.String(string(h.Value))}
+	}
+	for _, h := range m.Control {
+		in.MessageSystemAttributes = map[string]types.MessageSystemAttributeValue{h.Name: {DataType: aws.String("String"), StringValue: aws.String(string(h.Value))}}
+	}
+	if r.kind.fifo {
+		in.MessageGroupId, in.MessageDeduplicationId = aws.String("raw"), aws.String(string(m.Body))
+	}
+	if _, err := r.raw.SendMessage(t.Context(), in); err != nil {
+		t.Fatalf("publish with a plain client: %v", err)
+	}
+}
+
+// TestConformance runs the suite on standard queues, without a store for marks.
+func TestConformance(t *testing.T) {
+	brokertest.Run(t, newRig(t, kind{}).harness())
+}
+
+// TestConformanceWithMarks runs the suite on standard queues, with a store.
+func TestConformanceWithMarks(t *testing.T) {
+	brokertest.RunCases(t, newRig(t, kind{marks: true}).harness(), brokertest.Cases())
+}
+
+// TestConformanceOfFIFO runs the suite on FIFO queues.
+func TestConformanceOfFIFO(t *testing.T) {
+	brokertest.RunCases(t, newRig(t, kind{fifo: true, marks: true}).harness(), brokertest.Cases())
+}
+
+// TestConformanceOfWorkers runs workers on standard queues.
+func TestConformanceOfWorkers(t *testing.T) {
+	brokertest.RunCases(t, newRig(t, kind{marks: true}).harness(), workertest.Cases())
+}
+
+// TestConformanceOfWorkersOnFIFO runs workers on FIFO queues.
+func TestConformanceOfWorkersOnFIFO(t *testing.T) {
+	brokertest.RunCases(t, newRig(t, kind{fifo: true, marks: true}).harness(), workertest.Cases())
+}

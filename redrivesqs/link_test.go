@@ -1,0 +1,116 @@
+package redrivesqs_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"sync"
+
+	"github.com/redrive-dev/redrive/brokertest"
+)
+
+// link is a client's connections, whose bytes can be swallowed in each direction.
+type link struct {
+	client *http.Client
+
+	mu    sync.Mutex
+	conns map[*linkConn]struct{}
+
+	requests, answers, settlements, cut bool
+}
+
+var _ brokertest.Link = (*link)(nil)
+
+func newLink() *link {
+	l := &link{conns: map[*linkConn]struct{}{}}
+	l.client = &http.Client{Transport: &http.Transport{DialContext: l.dial, MaxIdleConnsPerHost: 64}}
+	return l
+}
+
+func (l *link) set(damage *bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	*damage = true
+}
+
+func (l *link) DropRequests()    { l.set(&l.requests) }
+func (l *link) DropAnswers()     { l.set(&l.answers) }
+func (l *link) DropSettlements() { l.set(&l.settlements) }
+
+func (l *link) Cut() {
+	l.set(&l.cut)
+	l.closeAll()
+}
+
+// Heal also ends the connections: what was swallowed leaves them without sense.
+func (l *link) Heal() {
+	l.mu.Lock()
+	damaged := l.requests || l.answers || l.settlements
+	l.requests, l.answers, l.settlements, l.cut = false, false, false, false
+	l.mu.Unlock()
+	if damaged {
+		l.closeAll()
+	}
+}
+
+func (l *link) closeAll() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for c := range l.conns {
+		_ = c.Conn.Close()
+		delete(l.conns, c)
+	}
+}
+
+func (l *link) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	l.mu.Lock()
+	cut := l.cut
+	l.mu.Unlock()
+	if cut {
+		return nil, errors.New("the test cut the connection")
+	}
+	var dialer net.Dialer
+	conn, err := dialer.DialContext(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	c := &linkConn{Conn: conn, link: l}
+	l.conns[c] = struct{}{}
+	return c, nil
+}
+
+type linkConn struct {
+	net.Conn
+	link *link
+}
+
+// Write passes on what is not swallowed. A request names its action in its header,
+// which is written at once.
+func (c *linkConn) Write(p []byte) (int, error) {
+	c.link.mu.Lock()
+	if c.link.settlements && bytes.Contains(p, []byte("DeleteMessage")) {
+		c.link.requests, c.link.answers = true, true
+	}
+	swallow := c.link.requests
+	c.link.mu.Unlock()
+	if swallow {
+		return len(p), nil
+	}
+	return c.Conn.Write(p)
+}
+
+func (c *linkConn) Read(p []byte) (int, error) {
+	for {
+		n, err := c.Conn.Read(p)
+		c.link.mu.Lock()
+		swallow := c.link.answers
+		c.link.mu.Unlock()
+		if err != nil || !swallow {
+			return n, err
+		}
+	}
+}
