@@ -1,7 +1,6 @@
 package redrivesqs_test
 
 import (
-	"cmp"
 	"context"
 	"flag"
 	"os"
@@ -17,6 +16,7 @@ import (
 
 	"github.com/redrive-dev/redrive/broker"
 	"github.com/redrive-dev/redrive/brokertest"
+	"github.com/redrive-dev/redrive/internal/servertest"
 	"github.com/redrive-dev/redrive/internal/workertest"
 	"github.com/redrive-dev/redrive/redrivesqs"
 	"github.com/redrive-dev/redrive/redrivetest"
@@ -42,10 +42,9 @@ type kind struct {
 
 // rig is the suite's way to one real server.
 type rig struct {
-	t    *testing.T
-	url  string
-	raw  *sqs.Client
-	kind kind
+	server *servertest.Server
+	raw    *sqs.Client
+	kind   kind
 	// marks outlive the clients, as a database does.
 	marks *redrivetest.Marks
 
@@ -55,8 +54,11 @@ type rig struct {
 
 func newRig(t *testing.T, k kind) *rig {
 	t.Helper()
-	url := cmp.Or(os.Getenv("REDRIVE_SQS_URL"), "http://127.0.0.1:29324")
-	return &rig{t: t, url: url, raw: client(url, nil), kind: k, marks: &redrivetest.Marks{}, links: map[broker.Broker]*link{}}
+	server := servertest.SQS(t, servertest.Options{})
+	return &rig{
+		server: server, raw: client(server.URL, nil), kind: k,
+		marks: &redrivetest.Marks{}, links: map[broker.Broker]*link{},
+	}
 }
 
 // client makes a client of the SDK. ElasticMQ takes any credentials.
@@ -73,18 +75,24 @@ func client(url string, edit func(*sqs.Options)) *sqs.Client {
 
 func (r *rig) harness() brokertest.Harness {
 	h := brokertest.Harness{
-		Open:       func(t brokertest.T) broker.Broker { b, _ := r.open(t, 10*time.Second); return b },
+		Open: func(t brokertest.T) broker.Broker { b, _ := r.open(t, 30*time.Second); return b },
+		Restart: func(brokertest.T) {
+			r.server.Kill()
+			r.server.Restart()
+		},
 		Kill:       r.kill,
 		Link:       func(t brokertest.T) (broker.Broker, brokertest.Link) { return r.open(t, 2*time.Second) },
 		PublishRaw: r.publishRaw,
-		Lease:      2 * time.Second,
+		Lease:      time.Second,
 		Tolerance:  20 * time.Second, // Of a loaded machine.
-		Timeout:    2 * time.Minute,
+		Timeout:    5 * time.Minute,
 		Hostile:    []broker.Header{{Name: "AWSTraceHeader", Value: []byte("Root=1-5759e988-bd862e3fe1be46a994272793")}},
 	}
 	if r.kind.fifo {
 		unique := brokertest.Harness{}.WithDefaults().Queue
-		h.Queue = func(t brokertest.T, name string) string { return strings.ReplaceAll(unique(t, name), ".", "-") + ".fifo" }
+		h.Queue = func(t brokertest.T, name string) string {
+			return strings.ReplaceAll(unique(t, name), ".", "-") + ".fifo"
+		}
 	}
 	return h
 }
@@ -97,7 +105,7 @@ func (r *rig) open(t brokertest.T, patience time.Duration) (*redrivesqs.Broker, 
 	if r.kind.marks {
 		c.Marks = r.marks
 	}
-	b, err := redrivesqs.New(client(r.url, func(o *sqs.Options) { o.HTTPClient = l.client }), c)
+	b, err := redrivesqs.New(client(r.server.URL, func(o *sqs.Options) { o.HTTPClient = l.client }), c)
 	if err != nil {
 		t.Fatalf("new: %v", err)
 	}

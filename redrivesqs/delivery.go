@@ -168,7 +168,7 @@ func (d *delivery) Settle(ctx context.Context, outcome broker.Outcome) (broker.R
 	d.mu.Unlock()
 	_, released := outcome.(broker.Release)
 	_, retry := outcome.(broker.Retry)
-	d.s.ended(d, released || retry && d.s.queue.fifo)
+	d.s.ended(d, released || retry && d.s.queue.fifo) //nolint:contextcheck // what goes back is others'
 	if !released {
 		d.forget(ctx, retry && d.s.queue.fifo)
 	}
@@ -262,7 +262,7 @@ func (d *delivery) stay(ctx context.Context, o broker.Retry) (broker.Receipt, er
 	receipt := broker.Receipt{Native: true}
 	seconds, whole := visibility(wait, d.receivedAt, now)
 	if durable && whole {
-		seconds = int32(min(wait, maxVisibility) / time.Second) //nolint:gosec // at most 43,200
+		seconds = int32(min(wait, maxVisibility) / time.Second)
 	} else if wait > 0 {
 		receipt.Due = now.Add(time.Duration(seconds) * time.Second)
 	}

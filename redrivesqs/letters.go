@@ -212,7 +212,7 @@ func (b *Broker) cluster(arn string) string {
 // receiveInput asks for messages. SQS takes full seconds, and 0 would not be sent.
 func receiveInput(q queue, n int, lease, wait time.Duration) *sqs.ReceiveMessageInput {
 	return &sqs.ReceiveMessageInput{
-		QueueUrl: aws.String(q.url), MaxNumberOfMessages: int32(n), //nolint:gosec // 1 to 10
+		QueueUrl: aws.String(q.url), MaxNumberOfMessages: int32(n),
 		VisibilityTimeout: max(wholeSeconds(lease), 1), WaitTimeSeconds: wholeSeconds(wait),
 		MessageAttributeNames: []string{"All"},
 		MessageSystemAttributeNames: []types.MessageSystemAttributeName{

@@ -218,7 +218,7 @@ func (s *subscription) postpone(ctx context.Context, d *delivery, wait time.Dura
 	}
 	seconds, whole := visibility(wait, d.receivedAt, time.Now())
 	if whole && s.queue.fifo && s.b.journal.durable {
-		seconds = int32(max(wait, 0) / time.Second) //nolint:gosec // at most 12 hours
+		seconds = int32(max(wait, 0) / time.Second)
 	}
 	return d.show(ctx, seconds)
 }

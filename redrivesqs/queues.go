@@ -183,10 +183,7 @@ func (b *Broker) tag(ctx context.Context, q queue, tag string) (string, error) {
 	case err != nil:
 		return "", fmt.Errorf("tags of queue %q: %w", q.name, err)
 	}
-	raw, err := base64.RawURLEncoding.DecodeString(out.Tags[tag])
-	if err != nil {
-		return "", nil //nolint:nilerr // not a tag of ours
-	}
+	raw, _ := base64.RawURLEncoding.DecodeString(out.Tags[tag]) // Else it is no tag of ours.
 	return string(raw), nil
 }
 

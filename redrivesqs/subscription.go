@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -74,7 +75,7 @@ func (b *Broker) Open(ctx context.Context, spec broker.Spec) (broker.Subscriptio
 	if err != nil {
 		return nil, fmt.Errorf("open queue %q for group %q: %w", spec.Source, spec.Group, err)
 	}
-	polling, end := context.WithCancel(b.base) //nolint:gosec // ends with Drain
+	polling, end := context.WithCancel(b.base)
 	s := &subscription{
 		b: b, spec: spec, queue: set.queue, cluster: b.cluster(set.arn), lines: b.linesOf(set.queue),
 		seconds: max(wholeSeconds(spec.Lease), 1),
@@ -114,7 +115,7 @@ func (s *subscription) Receive(ctx context.Context, limit int) ([]broker.Deliver
 		if ctx.Err() != nil {
 			return nil, cause(ctx)
 		}
-		out, next, err := s.collect(limit)
+		out, next, err := s.collect(limit) //nolint:contextcheck // requests outlive the Receive that began them
 		if err != nil {
 			if errors.Is(err, broker.ErrClosed) {
 				return nil, err
@@ -256,8 +257,7 @@ func (s *subscription) giveBack(list []*delivery) {
 	defer cancel()
 	// The last one first: in a FIFO group the first must not be seen before.
 	var all sync.WaitGroup
-	for i := len(list) - 1; i >= 0; i-- {
-		d := list[i]
+	for _, d := range slices.Backward(list) {
 		one := func() {
 			if d.held() != nil {
 				return
@@ -318,7 +318,7 @@ func (s *subscription) Drain(ctx context.Context) error {
 	s.mu.Lock()
 	back := s.shelf.all()
 	s.mu.Unlock()
-	s.giveBack(back)
+	s.giveBack(back) //nolint:contextcheck // also when there is no time left
 	return nil
 }
 
