@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
+	"math"
 	"time"
 
 	"github.com/redrive-dev/redrive/broker"
@@ -13,12 +13,9 @@ import (
 // looksPerBeacons is how many looks at the rest come between two batches of beacons.
 const looksPerBeacons = 5
 
-// looksAtGhosts is how many looks find the same messages, none of them in flight or
-// waiting for its time, before they count as left for good. A broker that was killed
-// can know that a message was acknowledged and not that it was removed for that: it
-// keeps the message and gives it to nobody. The checker sees whether
-// what is left was really handled.
-const looksAtGhosts = 30
+// looksPerCensus is how many looks in a row show no fewer messages than before when
+// those that are left are looked at one by one.
+const looksPerCensus = 30
 
 // drain lets the workers, of whom none is killed any more, work off the rest. It
 // tells whether nothing was left in time. A broker that does not answer once is
@@ -32,30 +29,33 @@ func (r *run) drain(ctx context.Context) (bool, error) {
 	defer cancel()
 	look := time.NewTicker(100 * time.Millisecond)
 	defer look.Stop()
-	before, still, empty := int64(0), 0, 0
+	least, stuck, empty := int64(math.MaxInt64), 0, 0
 	for n := 0; ; n++ {
 		gone, why := r.site.ended()
 		if err := r.crew.hire(); err != nil {
 			return false, err
 		}
-		rest, moving, err := left(ctx, r.broker, r.allNames())
+		rest, err := r.left(ctx)
 		if empty++; err != nil || rest > 0 {
 			empty = 0
 		}
 		if empty >= max(1, kindOf(r.config.Broker).quiet) {
 			return true, nil
 		}
-		if still++; err != nil || moving || rest != before {
-			before, still = rest, 0
+		if stuck++; err == nil && rest < least {
+			least, stuck = rest, 0
 		}
-		if kindOf(r.config.Broker).ghosts && r.restarts() && still >= looksAtGhosts {
-			return true, nil
+		if kindOf(r.config.Broker).ghosts && r.restarts() && stuck >= looksPerCensus {
+			if handled, err := r.onlyGhosts(ctx); handled || err != nil {
+				return handled, err
+			}
+			stuck = 0
 		}
 		if err != nil {
 			r.say("%v\n", err)
 		}
 		// Not at every look: on a busy machine there would always be some left of them.
-		if n%looksPerBeacons == 0 && still == 0 && empty == 0 {
+		if n%looksPerBeacons == 0 && empty == 0 {
 			if err := r.producer.beacons(ctx, 4*workers); err != nil {
 				return false, err
 			}
@@ -73,35 +73,27 @@ func (r *run) drain(ctx context.Context) (bool, error) {
 	}
 }
 
-// left counts what is in the sources and the retry queues, in this order: what has
-// left the first may be in the second, and nothing goes the other way. It tells
-// whether some of it is in flight, or waits for its time.
-func left(ctx context.Context, b broker.Broker, names []broker.Names) (sum int64, moving bool, err error) {
+// left counts what is not settled yet.
+func (r *run) left(ctx context.Context) (int64, error) {
+	return left(ctx, r.broker, r.allNames())
+}
+
+// left counts what is in the source and the retry queues, in this order: what has
+// left the first may be in the second, and nothing goes the other way.
+func left(ctx context.Context, b broker.Broker, names []broker.Names) (sum int64, err error) {
 	// A question that dies with the broker is never answered.
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	queues := sourcesOf(names)
+	queues := []string{names[0].Source}
 	for _, n := range names {
 		queues = append(queues, n.Retry)
 	}
 	for _, queue := range queues {
 		s, err := b.Stats(ctx, queue)
 		if err != nil {
-			return 0, false, fmt.Errorf("drain: %w", errors.Join(err, context.Cause(ctx)))
+			return 0, fmt.Errorf("drain: %w", errors.Join(err, context.Cause(ctx)))
 		}
 		sum += s.Depth()
-		moving = moving || s.InFlight+s.Delayed > 0
 	}
-	return sum, moving, nil
-}
-
-// sourcesOf lists the sources, each once.
-func sourcesOf(names []broker.Names) []string {
-	var out []string
-	for _, n := range names {
-		if !slices.Contains(out, n.Source) {
-			out = append(out, n.Source)
-		}
-	}
-	return out
+	return sum, nil
 }

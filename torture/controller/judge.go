@@ -21,7 +21,7 @@ import (
 // judge collects what was written down and what lies in the queues, and asks the
 // checker.
 func (r *run) judge(ctx context.Context, drained bool) error {
-	letters, err := readLetters(ctx, r.broker, r.allNames())
+	letters, err := r.letters(ctx)
 	if err != nil {
 		return err
 	}
@@ -75,7 +75,7 @@ func (r *run) history(publications map[checker.ID]checker.Publication, letters [
 			h.Letters = append(h.Letters, letters[i])
 		}
 	}
-	if !drained && len(sourcesOf(r.allNames())) < r.config.Groups {
+	if !drained && r.config.Groups > 1 {
 		// What is left in the source cannot be told apart by group, so nothing can be
 		// said to be lost.
 		h.Publications = maps.Clone(publications)
@@ -91,7 +91,7 @@ func (r *run) history(publications map[checker.ID]checker.Publication, letters [
 // belong to none.
 func groupOf(all []broker.Names, queue string) int {
 	for group, names := range all {
-		if queue == names.Source || queue == names.Retry || strings.HasPrefix(queue, names.DeadLetter) {
+		if queue == names.Retry || strings.HasPrefix(queue, names.DeadLetter) {
 			return group
 		}
 	}
@@ -128,11 +128,18 @@ func readJournals(dir string) ([][]checker.Record, error) {
 	return out, nil
 }
 
+// letters reads every queue, but for what a log keeps of messages that were settled.
+func (r *run) letters(ctx context.Context) ([]checker.Letter, error) {
+	return readLetters(ctx, r.broker, r.allNames(), anyQueue)
+}
+
+func anyQueue(string) bool { return true }
+
 // readLetters reads every queue that the broker has, and those of the subscription
 // even if it does not list them. The source comes first and the dead-letter queues
 // last, the way that messages move.
-func readLetters(ctx context.Context, b broker.Broker, all []broker.Names) ([]checker.Letter, error) {
-	queues := sourcesOf(all)
+func readLetters(ctx context.Context, b broker.Broker, all []broker.Names, read func(queue string) bool) ([]checker.Letter, error) {
+	queues := []string{all[0].Source}
 	for _, names := range all {
 		queues = append(queues, names.Retry)
 	}
@@ -147,14 +154,18 @@ func readLetters(ctx context.Context, b broker.Broker, all []broker.Names) ([]ch
 		return nil, fmt.Errorf("list the queues: %w", err)
 	}
 	for _, q := range listed {
-		// Workers report in two queues, in which no message can be.
-		reports := q.Kind == broker.KindOutcomes || q.Kind == broker.KindHeartbeats
-		if !reports && !slices.Contains(queues, q.Name) {
+		if !strings.HasPrefix(q.Name, all[0].Source) {
+			continue // of another run
+		}
+		if !slices.Contains(queues, q.Name) {
 			queues = append(queues, q.Name)
 		}
 	}
 	var out []checker.Letter
 	for _, queue := range queues {
+		if !read(queue) {
+			continue
+		}
 		found, err := readQueue(ctx, b, queue)
 		if err != nil {
 			return nil, fmt.Errorf("look into %s: %w", queue, err)

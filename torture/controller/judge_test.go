@@ -30,7 +30,7 @@ func calm(t *testing.T, messages int, mutated string) checker.Result {
 		b := redrivetest.NewBroker()
 		s := scenario.Scenario{Seed: 1, Mix: scenario.Harsh}
 		c := worker.Config{Journal: filepath.Join(dir, "1"), Outage: filepath.Join(dir, "outage"), Scenario: s, Mutant: mutated, Name: "w"}
-		p, err := newProducer(s, b, []string{worker.Source}, filepath.Join(t.TempDir(), "books"))
+		p, err := newProducer(s, b, worker.Source, filepath.Join(t.TempDir(), "books"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -60,7 +60,7 @@ func calm(t *testing.T, messages int, mutated string) checker.Result {
 		if err != nil {
 			t.Fatal(err)
 		}
-		letters, err := readLetters(t.Context(), b, one)
+		letters, err := readLetters(t.Context(), b, one, anyQueue)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -78,7 +78,7 @@ func await(ctx context.Context, t *testing.T, p *producer, b broker.Broker) bool
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	for range 600 {
-		rest, _, err := left(ctx, b, one)
+		rest, err := left(ctx, b, one)
 		if err != nil {
 			t.Fatal(err)
 		}

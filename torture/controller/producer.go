@@ -24,8 +24,7 @@ const (
 type producer struct {
 	scenario scenario.Scenario
 	broker   broker.Broker
-	// queues get every message, each of them.
-	queues []string
+	queue    string
 	// persistent says that what is not confirmed is published again, until it is.
 	persistent bool
 
@@ -38,12 +37,12 @@ type producer struct {
 	trouble error // the first publication that was not confirmed
 }
 
-func newProducer(s scenario.Scenario, b broker.Broker, queues []string, path string) (*producer, error) {
+func newProducer(s scenario.Scenario, b broker.Broker, queue string, path string) (*producer, error) {
 	f, err := os.Create(path) //nolint:gosec // in our own folder
 	if err != nil {
 		return nil, fmt.Errorf("books: %w", err)
 	}
-	return &producer{scenario: s, broker: b, queues: queues, file: f, books: checker.NewBooks(f)}, nil
+	return &producer{scenario: s, broker: b, queue: queue, file: f, books: checker.NewBooks(f)}, nil
 }
 
 // publish publishes n messages in batches, each by the next producer.
@@ -71,21 +70,19 @@ func (p *producer) beacons(ctx context.Context, n int) error {
 
 func (p *producer) publishAs(ctx context.Context, as uint16, n int) error {
 	ids := make([]checker.ID, n)
-	var out []outbound
+	out := make([]broker.Outbound, n)
 	for i := range ids {
 		ids[i] = checker.ID{Producer: as, Counter: p.next[as]}
 		p.next[as]++
 		body, headers := p.scenario.Message(ids[i])
-		for _, queue := range p.queues {
-			out = append(out, outbound{ids[i], broker.Outbound{Queue: queue, ID: "pub:" + ids[i].String(), Body: body, Headers: headers}})
-		}
+		out[i] = broker.Outbound{Queue: p.queue, ID: "pub:" + ids[i].String(), Body: body, Headers: headers}
 		p.books.Attempt(ids[i], scenario.Sum(body, headers))
 	}
 	if err := p.books.Flush(); err != nil {
 		return err
 	}
 	for {
-		out = p.publishOnce(ctx, out)
+		ids, out = p.publishOnce(ctx, ids, out)
 		if err := p.books.Flush(); err != nil || len(out) == 0 || !p.persistent {
 			return err
 		}
@@ -99,22 +96,10 @@ func (p *producer) publishAs(ctx context.Context, as uint16, n int) error {
 	}
 }
 
-// outbound is a message for one queue.
-type outbound struct {
-	id checker.ID
-	broker.Outbound
-}
-
 // publishOnce publishes, enters how that ended, and returns what was not
-// confirmed. A repeat has the id that the first try had. A message counts as
-// confirmed if it is in all queues, and as refused if it is in none.
-func (p *producer) publishOnce(ctx context.Context, out []outbound) (rest []outbound) {
-	messages := make([]broker.Outbound, len(out))
-	for i := range out {
-		messages[i] = out[i].Outbound
-	}
-	ends := map[checker.ID]checker.State{}
-	for i, err := range p.broker.Publish(ctx, messages) {
+// confirmed. A repeat has the id that the first try had.
+func (p *producer) publishOnce(ctx context.Context, ids []checker.ID, out []broker.Outbound) (restIDs []checker.ID, rest []broker.Outbound) {
+	for i, err := range p.broker.Publish(ctx, out) {
 		state := checker.Confirmed
 		if err != nil {
 			state = checker.Refused
@@ -124,20 +109,11 @@ func (p *producer) publishOnce(ctx context.Context, out []outbound) (rest []outb
 			if p.trouble == nil {
 				p.trouble = err
 			}
-			rest = append(rest, out[i])
+			restIDs, rest = append(restIDs, ids[i]), append(rest, out[i])
 		}
-		if before, ok := ends[out[i].id]; ok && before != state {
-			state = checker.Unknown
-		}
-		ends[out[i].id] = state
+		p.books.End(ids[i], state)
 	}
-	for i := range out {
-		if state, ok := ends[out[i].id]; ok {
-			p.books.End(out[i].id, state)
-			delete(ends, out[i].id)
-		}
-	}
-	return rest
+	return restIDs, rest
 }
 
 func (p *producer) close() error { return errors.Join(p.books.Flush(), p.file.Close()) }

@@ -64,6 +64,7 @@ type run struct {
 	scenario scenario.Scenario
 	random   *rand.Rand
 	dir      string
+	queue    string
 	launcher *launcher
 	site     site
 	broker   worker.Broker
@@ -89,11 +90,7 @@ func (r *run) keyHeader() bool {
 
 // names are those of a group, counted from 0.
 func (r *run) names(group int) broker.Names {
-	source := worker.Source
-	if group > 0 && kindOf(r.config.Broker).fanOut {
-		source += "-" + groups[group]
-	}
-	return broker.NamesFor(source, groups[group])
+	return broker.NamesFor(r.queue, groups[group])
 }
 
 // allNames are those of all groups.
@@ -127,7 +124,7 @@ func Run(ctx context.Context, c Config) (Report, error) {
 		return Report{}, fmt.Errorf("torture: %w", err)
 	}
 	r := &run{
-		config: c, dir: dir, launcher: newLauncher(),
+		config: c, dir: dir, queue: worker.Source, launcher: newLauncher(),
 		scenario: scenario.Scenario{Seed: c.Seed, Mix: c.Mix},
 		random:   rand.New(rand.NewPCG(c.Seed, 3)), //nolint:gosec // the times of kills, not a secret
 		report: Report{
@@ -156,7 +153,7 @@ func (r *run) make(ctx context.Context) error {
 		return err
 	}
 	var err error
-	if r.producer, err = newProducer(r.scenario, r.broker, sourcesOf(r.allNames()), r.books()); err != nil {
+	if r.producer, err = newProducer(r.scenario, r.broker, r.queue, r.books()); err != nil {
 		return err
 	}
 	r.producer.persistent = r.restarts()
@@ -166,7 +163,7 @@ func (r *run) make(ctx context.Context) error {
 			return err
 		}
 	}
-	if r.caps, err = r.broker.Caps(ctx, worker.Source); err != nil {
+	if r.caps, err = r.broker.Caps(ctx, r.queue); err != nil {
 		return err
 	}
 	r.report.Broker = r.caps.Server
@@ -176,18 +173,21 @@ func (r *run) make(ctx context.Context) error {
 	if err := r.awaitQueue(ctx); err != nil {
 		return err
 	}
+	r.say("%s is up, and workers are at it\n", r.report.Broker)
 	start := time.Now()
 	if err := r.torment(ctx); err != nil {
 		return err
 	}
 	r.report.Killing = time.Since(start).Seconds()
 
+	r.say("working off the rest\n")
 	start = time.Now()
 	drained, err := r.drain(ctx)
 	if err != nil {
 		return err
 	}
 	r.report.Draining = time.Since(start).Seconds()
+	r.say("stopping and looking\n")
 	if err := r.crew.stop(ctx); err != nil {
 		r.report.Stopping = err.Error()
 	}

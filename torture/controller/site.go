@@ -43,9 +43,6 @@ type kind struct {
 	binary, disk bool
 	// pause is the default of Config.Pause.
 	pause time.Duration
-	// fanOut says that a queue has one consumer group: each group then has a queue of
-	// its own, and every message is published to all of them.
-	fanOut bool
 	// quiet is how often in a row the queues have to be seen empty, for brokers whose
 	// counts are late or leave out what is in flight. Default: once is enough.
 	quiet int

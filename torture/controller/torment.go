@@ -20,7 +20,7 @@ func (r *run) awaitQueue(ctx context.Context) error {
 	again := time.NewTicker(50 * time.Millisecond)
 	defer again.Stop()
 	for {
-		_, _, err := left(ctx, r.broker, r.allNames())
+		_, err := r.left(ctx)
 		if err == nil {
 			return nil
 		}
