@@ -109,6 +109,21 @@ type Delivery interface {
 	Settle(ctx context.Context, outcome Outcome) (Receipt, error)
 }
 
+// AsyncDelivery is a Delivery that can be settled without a goroutine that waits for
+// the broker's confirmation. It is optional: a worker with hundreds of messages in
+// flight costs less with it.
+type AsyncDelivery interface {
+	Delivery
+	// SettleAsync begins what Settle does and does not wait for its end. It calls done
+	// once, with what Settle would have returned, from any goroutine and with no lock
+	// held, perhaps before it returns itself; done does not block. The context bounds
+	// the settlement as it bounds Settle, but its end may be noticed a second late.
+	//
+	// False means that nothing was done, and done will not be called, because this
+	// outcome needs a goroutine: call Settle.
+	SettleAsync(ctx context.Context, outcome Outcome, done func(Receipt, error)) bool
+}
+
 // Outcome is how a delivery ends: one of Done, Release, Retry and Dead.
 type Outcome interface{ outcome() }
 
