@@ -172,6 +172,18 @@ func (d *delivery) Settle(ctx context.Context, outcome broker.Outcome) (broker.R
 		return broker.Receipt{}, err
 	}
 	receipt, err := d.settle(ctx, outcome)
+	revision, err := d.end(err)
+	if err != nil {
+		return broker.Receipt{}, err
+	}
+	if _, released := outcome.(broker.Release); !released && revision > 0 {
+		d.lane.b.dropMark(ctx, revision)
+	}
+	return receipt, nil
+}
+
+// end closes what begin opened, and returns the row of the newest note.
+func (d *delivery) end(err error) (revision uint64, _ error) {
 	d.mu.Lock()
 	if err != nil {
 		d.state = open
@@ -181,16 +193,13 @@ func (d *delivery) Settle(ctx context.Context, outcome broker.Outcome) (broker.R
 			err = errors.Join(lost, err)
 		}
 		d.mu.Unlock()
-		return broker.Receipt{}, fmt.Errorf("message %d of stream %s: %w", d.sequence, d.lane.stream, err)
+		return 0, fmt.Errorf("message %d of stream %s: %w", d.sequence, d.lane.stream, err)
 	}
 	d.state = settled
-	revision := d.markRevision
+	revision = d.markRevision
 	d.mu.Unlock()
 	d.s.release(d)
-	if _, released := outcome.(broker.Release); !released && revision > 0 {
-		d.lane.b.dropMark(ctx, revision)
-	}
-	return receipt, nil
+	return revision, nil
 }
 
 func (d *delivery) begin(outcome broker.Outcome) error {
@@ -222,14 +231,8 @@ func (d *delivery) settle(ctx context.Context, outcome broker.Outcome) (broker.R
 		return broker.Receipt{}, d.acknowledge(ctx)
 	case broker.Release:
 		return broker.Receipt{}, d.giveBack(ctx, o)
-	case broker.Retry:
-		build := d.schedule
-		if d.lane.b.naks.Load() {
-			build = d.postponed
-		}
-		return d.move(ctx, "retry:"+o.PublishID, func() (*nats.Msg, error) { return build(o) })
-	case broker.Dead:
-		return d.move(ctx, "dead:"+o.Queue+":"+o.PublishID, func() (*nats.Msg, error) { return d.letter(o) })
+	case broker.Retry, broker.Dead:
+		return d.move(ctx, o)
 	}
 	return broker.Receipt{}, fmt.Errorf("outcome %T: %w", outcome, broker.ErrUnsupported)
 }
@@ -289,12 +292,11 @@ func (d *delivery) giveBack(ctx context.Context, o broker.Release) error {
 
 // move is publish, confirm, settle. What the confirmation named is kept, so that
 // a repeat after a failed acknowledgement makes no second copy.
-func (d *delivery) move(ctx context.Context, name string, build func() (*nats.Msg, error)) (broker.Receipt, error) {
-	d.mu.Lock()
-	copied, receipt := d.copied == name, d.receipt
-	d.mu.Unlock()
+func (d *delivery) move(ctx context.Context, outcome broker.Outcome) (broker.Receipt, error) {
+	name := moveName(outcome)
+	receipt, copied := d.wasCopied(name)
 	if !copied {
-		m, err := build()
+		m, err := d.copyFor(outcome)
 		if err != nil {
 			return broker.Receipt{}, err
 		}
@@ -302,11 +304,47 @@ func (d *delivery) move(ctx context.Context, name string, build func() (*nats.Ms
 		if err != nil {
 			return broker.Receipt{}, err
 		}
-		d.mu.Lock()
-		d.copied, d.receipt = name, receipt
-		d.mu.Unlock()
+		d.setCopied(name, receipt)
 	}
 	return receipt, d.acknowledge(ctx)
+}
+
+// moveName tells moves of one delivery apart.
+func moveName(outcome broker.Outcome) string {
+	switch o := outcome.(type) {
+	case broker.Retry:
+		return "retry:" + o.PublishID
+	case broker.Dead:
+		return "dead:" + o.Queue + ":" + o.PublishID
+	}
+	return ""
+}
+
+// copyFor makes the copy of a move.
+func (d *delivery) copyFor(outcome broker.Outcome) (*nats.Msg, error) {
+	switch o := outcome.(type) {
+	case broker.Retry:
+		if d.lane.b.naks.Load() {
+			return d.postponed(o)
+		}
+		return d.schedule(o)
+	case broker.Dead:
+		return d.letter(o)
+	}
+	return nil, fmt.Errorf("outcome %T makes no copy: %w", outcome, broker.ErrUnsupported)
+}
+
+// wasCopied returns where a move that failed later has put its copy.
+func (d *delivery) wasCopied(name string) (broker.Receipt, bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.receipt, d.copied == name
+}
+
+func (d *delivery) setCopied(name string, receipt broker.Receipt) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.copied, d.receipt = name, receipt
 }
 
 // store publishes a copy and returns where it lies.
@@ -318,17 +356,26 @@ func (b *Broker) store(ctx context.Context, m *nats.Msg) (broker.Receipt, error)
 	if err != nil {
 		return broker.Receipt{}, err
 	}
-	// A retry that waits by acknowledgements and is not there any more was handled.
-	if ack.Duplicate && m.Header.Get(broker.HeaderDue) == "" {
+	if doubtful(ack, m) {
 		if ack, err = b.settleDuplicate(ctx, m, ack, true); err != nil {
 			return broker.Receipt{}, err
 		}
 	}
+	return receiptOf(ack, m), nil
+}
+
+// doubtful reports whether a copy that the server calls a repeat may be missing. A
+// retry that waits by acknowledgements and is not there any more was handled.
+func doubtful(ack pubAck, m *nats.Msg) bool {
+	return ack.Duplicate && m.Header.Get(broker.HeaderDue) == ""
+}
+
+func receiptOf(ack pubAck, m *nats.Msg) broker.Receipt {
 	if m.Header.Get(headerSchedule) != "" {
 		// The schedule's sequence is not that of the message that it will make.
-		return broker.Receipt{}, nil
+		return broker.Receipt{}
 	}
-	return broker.Receipt{Copy: strconv.FormatUint(ack.Sequence, 10)}, nil
+	return broker.Receipt{Copy: strconv.FormatUint(ack.Sequence, 10)}
 }
 
 // schedule makes the copy that waits. It has no Nats-Msg-Id: a schedule that has

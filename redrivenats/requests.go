@@ -18,7 +18,7 @@ import (
 
 // requests sends messages that the server answers, many at a time: one
 // subscription takes all answers, so that a confirmation costs no subscription
-// and no goroutine.
+// and no goroutine, and one timer looks after all requests that nobody waits for.
 type requests struct {
 	nc      *nats.Conn
 	prefix  string
@@ -33,15 +33,18 @@ type requests struct {
 
 	mu     sync.Mutex
 	next   uint64
-	open   map[uint64]chan *nats.Msg
+	open   map[uint64]*request
 	guards map[uint64]context.CancelCauseFunc
 	closed bool
+	// sweeper runs sweep once; sweeping says that it is set.
+	sweeper  *time.Timer
+	sweeping bool
 }
 
 func newRequests(nc *nats.Conn, timeout time.Duration) (*requests, error) {
 	r := &requests{
 		nc: nc, prefix: nc.NewInbox() + ".", timeout: timeout, forgotten: &nats.Msg{},
-		open: map[uint64]chan *nats.Msg{}, guards: map[uint64]context.CancelCauseFunc{},
+		open: map[uint64]*request{}, guards: map[uint64]context.CancelCauseFunc{},
 	}
 	sub, err := nc.Subscribe(r.prefix+"*", r.answer)
 	if err != nil {
@@ -63,13 +66,13 @@ func (r *requests) watch() {
 	for status := range r.status {
 		r.mu.Lock()
 		lost := r.open
-		r.open = map[uint64]chan *nats.Msg{}
+		r.open = map[uint64]*request{}
 		for _, lose := range r.guards {
 			lose(fmt.Errorf("connection to nats was lost before the answer: %w", errDisconnected))
 		}
 		r.mu.Unlock()
-		for _, answer := range lost {
-			answer <- nil
+		for _, q := range lost {
+			q.deliver(nil)
 		}
 		if status == nats.CLOSED {
 			return
@@ -83,20 +86,41 @@ func (r *requests) answer(m *nats.Msg) {
 		return // Nobody asked for it.
 	}
 	r.mu.Lock()
-	answer := r.open[key]
+	q := r.open[key]
 	delete(r.open, key)
 	r.mu.Unlock()
-	if answer != nil {
-		answer <- m
+	if q != nil {
+		q.deliver(m)
 	}
 }
 
-// request is one that has been sent.
+// request is one that has been sent. Either somebody waits for its answer or it has
+// a taker.
 type request struct {
 	r       *requests
 	key     uint64
 	subject string
 	answer  chan *nats.Msg
+
+	taker taker
+	ctx   context.Context //nolint:containedctx // it bounds the request
+	sent  time.Time
+	until time.Time
+	// late says that the answer has taken long enough to look for a reason.
+	late bool
+}
+
+// taker is given the answer to a request, once. It must not wait for another one.
+type taker interface{ take(m *nats.Msg, err error) }
+
+// deliver hands over an answer. The request must have been taken out of open by the
+// caller.
+func (q *request) deliver(m *nats.Msg) {
+	if q.taker == nil {
+		q.answer <- m
+		return
+	}
+	q.taker.take(q.read(m))
 }
 
 // keyBase is the base in which a request's key stands in its reply subject.
@@ -144,13 +168,21 @@ func (r *requests) begin(subject string) (*request, error) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if err := r.register(q); err != nil {
+		return nil, err
+	}
+	return q, nil
+}
+
+// register opens a request. The caller holds the lock.
+func (r *requests) register(q *request) error {
 	if r.closed {
-		return nil, fmt.Errorf("nats connection: %w", broker.ErrClosed)
+		return fmt.Errorf("nats connection: %w", broker.ErrClosed)
 	}
 	r.next++
 	q.key = r.next
-	r.open[q.key] = q.answer
-	return q, nil
+	r.open[q.key] = q
+	return nil
 }
 
 // reply is the subject for the answer.
@@ -192,7 +224,7 @@ func (q *request) abandon() {
 	delete(q.r.open, q.key)
 	q.r.mu.Unlock()
 	if waiting {
-		q.answer <- q.r.forgotten
+		q.deliver(q.r.forgotten)
 	}
 }
 
@@ -216,20 +248,36 @@ func (q *request) wait(ctx context.Context, patience time.Duration) (*nats.Msg, 
 			return q.check(m)
 		case <-ctx.Done():
 			q.forget()
-			return nil, fmt.Errorf("no confirmation from nats: %w: %w", broker.ErrUnknown, context.Cause(ctx))
+			return nil, givenUp(ctx)
 		case <-timer.C:
 		}
-		if missing := q.r.denied(q.subject); missing != nil {
+		if err := q.denied(); err != nil {
 			q.forget()
-			// An earlier refusal of the same subject looks the same.
-			return nil, fmt.Errorf("%w: %w", broker.ErrUnknown, missing)
+			return nil, err
 		}
 		if left <= 0 {
 			q.forget()
-			return nil, fmt.Errorf("%w within %v: %w", errTimeout, patience, broker.ErrUnknown)
+			return nil, timedOut(patience)
 		}
 		timer.Reset(left)
 	}
+}
+
+func givenUp(ctx context.Context) error {
+	return fmt.Errorf("no confirmation from nats: %w: %w", broker.ErrUnknown, context.Cause(ctx))
+}
+
+func timedOut(patience time.Duration) error {
+	return fmt.Errorf("%w within %v: %w", errTimeout, patience, broker.ErrUnknown)
+}
+
+// denied explains a missing answer by a permission, if it can. An earlier refusal of
+// the same subject looks the same.
+func (q *request) denied() error {
+	if missing := q.r.denied(q.subject); missing != nil {
+		return fmt.Errorf("%w: %w", broker.ErrUnknown, missing)
+	}
+	return nil
 }
 
 // slowAnswer is longer than an answer takes when nothing is wrong.
@@ -258,6 +306,11 @@ func (q *request) check(m *nats.Msg) (*nats.Msg, error) {
 	// Whoever sends in a channel has taken it out of open before, so that nothing
 	// more can come. Of a request that was given up one cannot say that.
 	q.r.answers.Put(q.answer)
+	return q.read(m)
+}
+
+// read tells an answer from what stands for none.
+func (q *request) read(m *nats.Msg) (*nats.Msg, error) {
 	switch m {
 	case q.r.forgotten:
 		return nil, fmt.Errorf("no confirmation from nats: %w: %w", broker.ErrUnknown, errForgotten)
@@ -283,7 +336,7 @@ func (r *requests) do(ctx context.Context, m *nats.Msg) (*nats.Msg, error) {
 }
 
 // close ends the subscription and the watcher. Waiting requests run into their
-// timeout: their outcome is unknown.
+// timeout: their outcome is unknown. Those with a taker learn it at once.
 func (r *requests) close() error {
 	r.mu.Lock()
 	if r.closed {
@@ -291,9 +344,13 @@ func (r *requests) close() error {
 		return nil
 	}
 	r.closed = true
+	if r.sweeper != nil {
+		r.sweeper.Stop()
+	}
 	r.mu.Unlock()
 	r.nc.RemoveStatusListener(r.status)
 	r.watcher.Wait()
+	r.abandonTaken()
 	if r.nc.IsClosed() {
 		return nil
 	}

@@ -94,3 +94,73 @@ func TestConfirmations(t *testing.T) {
 		}
 	}
 }
+
+// answers keeps what a taker was told.
+type answers chan error
+
+func (a answers) take(_ *nats.Msg, err error) { a <- err }
+
+// A request that nobody waits for ends in every way in which a wait ends.
+func TestATakerIsToldOnce(t *testing.T) {
+	server, r := silent(t, time.Minute)
+	promise := func(ctx context.Context, subject string, patience time.Duration) (*request, answers) {
+		told := make(answers, 2)
+		q := &request{taker: told}
+		if err := r.promiseWord(ctx, q, subject, nil, patience); err != nil {
+			t.Fatal(err)
+		}
+		return q, told
+	}
+	cancelled, cancel := context.WithCancel(t.Context())
+	_, late := promise(t.Context(), "silent", 10*time.Millisecond)
+	_, ended := promise(cancelled, "silent", time.Minute)
+	_, nobody := promise(t.Context(), "nobody", time.Minute)
+	hurried, soon := promise(t.Context(), "silent", time.Minute)
+	given, up := promise(t.Context(), "silent", time.Minute)
+	_, lost := promise(t.Context(), "silent", time.Minute)
+	cancel()
+	r.hurry(hurried, time.Millisecond)
+	given.abandon()
+	given.abandon()
+	for _, c := range []struct {
+		name string
+		told answers
+		want error
+	}{
+		{"no answer in time", late, errTimeout},
+		{"context ended", ended, context.Canceled},
+		{"nobody listens", nobody, errNoResponders},
+		{"hurried", soon, errTimeout},
+		{"abandoned", up, errForgotten},
+	} {
+		if err := <-c.told; !errors.Is(err, c.want) {
+			t.Errorf("%s: %v, want %v", c.name, err, c.want)
+		}
+	}
+	server.Kill()
+	if err := <-lost; !errors.Is(err, broker.ErrUnknown) {
+		t.Errorf("connection lost: %v, want ErrUnknown", err)
+	}
+	for _, told := range []answers{late, ended, nobody, soon, up, lost} {
+		if len(told) > 0 {
+			t.Errorf("told again: %v", <-told)
+		}
+	}
+	if err := r.promiseWord(cancelled, &request{taker: lost}, "silent", nil, time.Minute); !errors.Is(err, context.Canceled) {
+		t.Errorf("promise after the context has ended: %v, want its error", err)
+	}
+}
+
+func TestClosingTellsTakers(t *testing.T) {
+	_, r := silent(t, time.Minute)
+	told := make(answers, 2)
+	if err := r.promiseMsg(t.Context(), &request{taker: told}, &nats.Msg{Subject: "silent"}, time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-told; !errors.Is(err, broker.ErrUnknown) || !errors.Is(err, broker.ErrClosed) {
+		t.Errorf("closed: %v, want ErrUnknown and ErrClosed", err)
+	}
+}
