@@ -24,6 +24,8 @@ type env struct {
 	drained map[string][]broker.Letter
 	// receives counts calls, to end a case whose broker delivers without end.
 	receives int
+	// handed counts deliveries, every second of which settles without waiting.
+	handed int
 }
 
 // mostReceives is far above what any case needs.
@@ -140,6 +142,7 @@ func (e *env) tryReceive(sub broker.Subscription, n int, within time.Duration) (
 	var got []broker.Delivery
 	for len(got) < n {
 		more, err := sub.Receive(ctx, n-len(got))
+		more = e.alternate(more)
 		if len(more) > n-len(got) {
 			e.Fatalf("receive of at most %d returned %d", n-len(got), len(more))
 		}

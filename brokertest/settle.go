@@ -15,6 +15,7 @@ func settleCases() []Case {
 	return []Case{
 		{Name: "C1-done-once", Promise: "Done removes the message for good, and a second Settle is ErrSettled", run: doneOnce},
 		{Name: "C1-settle-concurrently", Promise: "of concurrent Settles of one delivery one succeeds, and the others are ErrSettled", run: settleConcurrently},
+		{Name: "settle-async", Promise: "SettleAsync, where deliveries have it, does what Settle does, and calls done once", run: settleAsync},
 		{Name: "first-delivery", Promise: "a first delivery has Earlier 0, no mark, and the identity that Caps promise", run: firstDelivery},
 		{Name: "release-comes-back", Promise: "a released message comes back, counted as Caps say, with the same identity and body", run: releaseComesBack},
 		{Name: "release-carries-mark", Promise: "the mark of a Release is seen by the next delivery", run: releaseCarriesMark},
