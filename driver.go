@@ -75,15 +75,34 @@ func (f *flight) setMove(o broker.Outcome) {
 type event func(now time.Time, out []engine.Action) []engine.Action
 
 // step tells the machine what happened and does what it answers. The caller
-// holds own, if not nil: its settlement is made right here.
-func (w *Worker) step(own *engine.Item, e event) {
+// holds own, if not nil: its settlement is made right here. A caller that can go on
+// with the run of a handler takes next, if there is one; with runs false all of them
+// go to others.
+func (w *Worker) step(own *engine.Item, runs bool, e event) (next job) {
 	buffer, _ := w.buffers.Get().(*[]engine.Action)
 	if buffer == nil {
 		buffer = new([]engine.Action)
 	}
+	now, actions := w.tell(e, (*buffer)[:0])
+	last, next := w.execute(now, own, runs, actions)
+	clear(actions)
+	*buffer = actions
+	w.buffers.Put(buffer)
+	if last.Kind == engine.Settle && !w.settleAsync(now, &last) {
+		if next.item != nil { // It must not wait for the settlement.
+			w.startRun(next)
+			next = job{}
+		}
+		w.settleItem(now, &last)
+	}
+	return next
+}
+
+// tell tells the machine what happened.
+func (w *Worker) tell(e event, out []engine.Action) (now time.Time, actions []engine.Action) {
 	w.mu.Lock()
-	now := w.host.Now()
-	actions := e(now, (*buffer)[:0])
+	now = w.host.Now()
+	actions = e(now, out)
 	next := w.machine.Next()
 	kick := !next.IsZero() && (w.armed.IsZero() || next.Before(w.armed))
 	if kick {
@@ -93,19 +112,13 @@ func (w *Worker) step(own *engine.Item, e event) {
 	if kick {
 		w.kick.Open()
 	}
-	last := w.execute(now, own, actions)
-	clear(actions)
-	*buffer = actions
-	w.buffers.Put(buffer)
-	if last.Kind == engine.Settle {
-		w.settleItem(now, &last)
-	}
+	return now, actions
 }
 
 // execute does what the machine asked for. What may block goes to goroutines of
 // its own, but for the settlement of the caller's own message, which is returned
-// for the caller to make.
-func (w *Worker) execute(now time.Time, own *engine.Item, actions []engine.Action) (last engine.Action) {
+// for the caller to make, and observers, who are told here.
+func (w *Worker) execute(now time.Time, own *engine.Item, runs bool, actions []engine.Action) (last engine.Action, next job) {
 	for i := range actions {
 		a := &actions[i]
 		switch a.Kind {
@@ -113,7 +126,12 @@ func (w *Worker) execute(now time.Time, own *engine.Item, actions []engine.Actio
 			w.limit.Store(int64(a.Max))
 			w.asked.Open()
 		case engine.Run:
-			w.startRun(job{a.Item, now})
+			w.busy.Add(1)
+			if j := (job{a.Item, now}); runs && next.item == nil {
+				next = j
+			} else {
+				w.startRun(j)
+			}
 		case engine.Cancel:
 			flightOf(a.Item).abort(a.Run, a.Err)
 		case engine.Settle:
@@ -138,7 +156,7 @@ func (w *Worker) execute(now time.Time, own *engine.Item, actions []engine.Actio
 			w.notify(now, a)
 		}
 	}
-	return last
+	return last, next
 }
 
 func (w *Worker) spawn(f func()) {
@@ -156,9 +174,9 @@ func (w *Worker) rest() {
 	}
 }
 
-// startRun gives a job to a goroutine that has nothing to do, or to a new one.
+// startRun gives a job that busy counts to a goroutine that has nothing to do, or to
+// a new one.
 func (w *Worker) startRun(j job) {
-	w.busy.Add(1)
 	if r := w.crew.call(); r != nil {
 		r.next <- j
 		return
@@ -166,7 +184,7 @@ func (w *Worker) startRun(j job) {
 	w.host.Start(func() { w.runner(j) })
 }
 
-// runner does one job after another.
+// runner does one job after another: first those that its own made possible.
 func (w *Worker) runner(j job) {
 	running := true
 	defer func() {
@@ -176,10 +194,13 @@ func (w *Worker) runner(j job) {
 	}()
 	r := &runner{next: make(chan job, 1)}
 	for {
-		running = true
-		w.run(j.item, j.began)
-		running = false
-		w.rest()
+		for j.item != nil {
+			running = true
+			next := w.run(j.item, j.began)
+			running = false
+			w.rest()
+			j = next
+		}
 		if !w.crew.wait(r) {
 			return
 		}
@@ -210,7 +231,7 @@ func (w *Worker) receiveLoop() {
 		for _, d := range deliveries {
 			items = append(items, &w.arrive(d).item)
 		}
-		w.step(nil, func(now time.Time, out []engine.Action) []engine.Action {
+		w.step(nil, false, func(now time.Time, out []engine.Action) []engine.Action {
 			return w.machine.Received(now, items, err, out)
 		})
 	}
@@ -253,7 +274,7 @@ func (w *Worker) tickLoop() {
 		w.mu.Unlock()
 		if !due.IsZero() && !w.host.Now().Before(due) {
 			w.busy.Add(1)
-			w.step(nil, w.machine.Tick)
+			w.step(nil, false, w.machine.Tick)
 			w.rest()
 			w.mu.Lock()
 			due = w.machine.Next()
@@ -277,7 +298,7 @@ func (w *Worker) extend(it *engine.Item, d time.Duration) {
 	if !lost {
 		w.cfg.Logger.Warn("extend a lease", slog.String("source", w.cfg.Source), slog.Any("error", err))
 	}
-	w.step(nil, func(now time.Time, out []engine.Action) []engine.Action {
+	w.step(nil, false, func(now time.Time, out []engine.Action) []engine.Action {
 		return w.machine.Extended(now, it, lost, out)
 	})
 }

@@ -17,7 +17,7 @@ import (
 func (w *Worker) reportOutcome(a *engine.Action) {
 	it := a.Item
 	err := w.publishOutcome(a)
-	w.step(it, func(now time.Time, out []engine.Action) []engine.Action {
+	w.step(it, false, func(now time.Time, out []engine.Action) []engine.Action {
 		return w.machine.Reported(now, it, err, out)
 	})
 }

@@ -14,8 +14,9 @@ import (
 	"github.com/redrive-dev/redrive/internal/engine"
 )
 
-// run is one pass of a message through validator, inbox and handler.
-func (w *Worker) run(it *engine.Item, began time.Time) {
+// run is one pass of a message through validator, inbox and handler. The next one
+// that it made possible is left to the caller.
+func (w *Worker) run(it *engine.Item, began time.Time) (next job) {
 	f := flightOf(it)
 	ctx := &handlerContext{worker: w, deadline: began.Add(w.cfg.Policy.HandlerTimeout)}
 	defer ctx.end(context.Canceled)
@@ -24,19 +25,21 @@ func (w *Worker) run(it *engine.Item, began time.Time) {
 	defer func() {
 		if !ended {
 			res := w.result(ctx, failure.NewPanic("the handler ended its goroutine", w.host.Stack()))
-			w.finished(it, f, &res)
+			if next := w.finished(it, f, &res); next.item != nil {
+				w.startRun(next) // This goroutine ends.
+			}
 		}
 	}()
 	res := w.attempt(ctx, f)
 	ended = true
-	w.finished(it, f, &res)
+	return w.finished(it, f, &res)
 }
 
-func (w *Worker) finished(it *engine.Item, f *flight, res *engine.Result) {
+func (w *Worker) finished(it *engine.Item, f *flight, res *engine.Result) (next job) {
 	if res.Fact == decision.Failed || res.Fact == decision.DependencyOpen {
 		res.Key = w.key(f)
 	}
-	w.step(it, func(now time.Time, out []engine.Action) []engine.Action {
+	return w.step(it, true, func(now time.Time, out []engine.Action) []engine.Action {
 		return w.machine.Finished(now, it, res, out)
 	})
 }

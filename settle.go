@@ -17,11 +17,83 @@ import (
 
 // settleItem makes the move that was decided and reports how it went.
 func (w *Worker) settleItem(now time.Time, a *engine.Action) {
-	it := a.Item
-	err := w.move(w.writeContext(now), a)
-	w.step(it, func(now time.Time, out []engine.Action) []engine.Action {
+	w.settled(a.Item, w.move(w.writeContext(now), a))
+}
+
+func (w *Worker) settled(it *engine.Item, err error) {
+	w.step(it, false, func(now time.Time, out []engine.Action) []engine.Action {
 		return w.machine.Settled(now, it, err, out)
 	})
+}
+
+// settleAsync begins the move that was decided, if the broker can make it without a
+// goroutine that waits, and reports whether it did.
+func (w *Worker) settleAsync(now time.Time, a *engine.Action) bool {
+	it := a.Item
+	d, ok := it.Delivery.(broker.AsyncDelivery)
+	if !ok || a.Verdict.Action == decision.Release {
+		return false
+	}
+	o, err := w.firstTry(a)
+	if err != nil {
+		return false
+	}
+	done := func(_ broker.Receipt, err error) { w.settledAsync(it, err) }
+	if a.Verdict.Action != decision.Settle {
+		copied := *a
+		done = func(_ broker.Receipt, err error) {
+			if tooLarge := (*broker.TooLargeError)(nil); errors.As(err, &tooLarge) {
+				w.spawn(func() { w.settleItem(w.host.Now(), &copied) }) // There the envelope gives way.
+				w.rest()
+				return
+			}
+			w.settledAsync(it, err)
+		}
+	}
+	w.busy.Add(1)
+	begun := d.SettleAsync(w.writeContext(now), o, done)
+	if !begun {
+		w.rest()
+	}
+	return begun
+}
+
+// firstTry is the outcome to settle with, before any broker has called it too large.
+func (w *Worker) firstTry(a *engine.Action) (broker.Outcome, error) {
+	switch a.Verdict.Action { //nolint:exhaustive // the others are not settled in this way
+	case decision.Settle:
+		return broker.Done{}, nil
+	case decision.Repeat:
+		return outcomeOf(a.Item.Deliveries.Mark.Pending), nil
+	}
+	return w.copyOutcome(a.Item, a.Verdict, w.envelopeLimit())
+}
+
+// settledAsync reports the end of a settlement, which busy counts, from a goroutine of
+// the broker's, which must not be kept: what may take time, because observers are told
+// of it, goes to another one.
+func (w *Worker) settledAsync(it *engine.Item, err error) {
+	buffer, _ := w.buffers.Get().(*[]engine.Action)
+	if buffer == nil {
+		buffer = new([]engine.Action)
+	}
+	now, actions := w.tell(func(now time.Time, out []engine.Action) []engine.Action {
+		return w.machine.Settled(now, it, err, out)
+	}, (*buffer)[:0])
+	if len(w.cfg.Observers) > 0 && slices.ContainsFunc(actions, func(a engine.Action) bool { return a.Kind == engine.Notify }) {
+		w.host.Start(func() {
+			w.execute(now, nil, false, actions)
+			w.rest()
+		})
+		return
+	}
+	if len(actions) > 0 {
+		w.execute(now, nil, false, actions)
+		clear(actions)
+	}
+	*buffer = actions
+	w.buffers.Put(buffer)
+	w.rest()
 }
 
 func (w *Worker) move(ctx context.Context, a *engine.Action) error {
@@ -47,25 +119,38 @@ func (w *Worker) move(ctx context.Context, a *engine.Action) error {
 	return fmt.Errorf("worker %s: no way to settle a message with the action %q", w.cfg.Source, a.Verdict.Action)
 }
 
+// envelopeLimit is the size of envelopes as far as it is known before the broker sees
+// one.
+func (w *Worker) envelopeLimit() int {
+	if w.caps.MaxEnvelope > 0 {
+		return w.caps.MaxEnvelope
+	}
+	return envelope.DefaultLimit
+}
+
+// copyOutcome is the outcome of the move under way, made if there is none yet.
+func (w *Worker) copyOutcome(it *engine.Item, v decision.Verdict, limit int) (broker.Outcome, error) {
+	f := flightOf(it)
+	if o := f.move(); o != nil {
+		return o, nil
+	}
+	o, err := w.outcome(it, v, limit)
+	if err == nil {
+		f.setMove(o)
+	}
+	return o, err
+}
+
 // moveCopy sends the message and its envelope on. If the copy is too large for
 // the broker the envelope gives way, as far as it can.
 func (w *Worker) moveCopy(ctx context.Context, it *engine.Item, v decision.Verdict) error {
-	f := flightOf(it)
-	limit := w.caps.MaxEnvelope
-	if limit <= 0 {
-		limit = envelope.DefaultLimit
-	}
+	f, limit := flightOf(it), w.envelopeLimit()
 	for {
-		o := f.move()
-		if o == nil {
-			made, err := w.outcome(it, v, limit)
-			if err != nil {
-				return err
-			}
-			o = made
-			f.setMove(o)
+		o, err := w.copyOutcome(it, v, limit)
+		if err != nil {
+			return err
 		}
-		_, err := it.Delivery.Settle(ctx, o)
+		_, err = it.Delivery.Settle(ctx, o)
 		tooLarge := (*broker.TooLargeError)(nil)
 		if !errors.As(err, &tooLarge) || limit <= envelope.MinLimit {
 			return err
@@ -161,7 +246,7 @@ func (w *Worker) mark(a *engine.Action) {
 	ctx, cancel := w.host.Timeout(w.settle.ctx, w.cfg.SettleTimeout)
 	defer cancel()
 	err := it.Delivery.Mark(ctx, mark)
-	w.step(nil, func(now time.Time, out []engine.Action) []engine.Action {
+	w.step(nil, false, func(now time.Time, out []engine.Action) []engine.Action {
 		return w.machine.Marked(now, it, err, out)
 	})
 }

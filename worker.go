@@ -304,7 +304,7 @@ func (w *Worker) Run(ctx context.Context) error {
 		w.host.Start(func() { defer w.beating.Open(); w.beatLoop() })
 	}
 
-	w.step(nil, w.machine.Start) //nolint:contextcheck // the worker has lifetimes of its own
+	w.step(nil, false, w.machine.Start) //nolint:contextcheck // the worker has lifetimes of its own
 	w.host.Await(ctx)
 	err := w.stop(receiving, pausing) //nolint:contextcheck // likewise
 	w.ended.Store(true)
@@ -359,7 +359,7 @@ func (w *Worker) stop(receiving, pausing host.Gate) error {
 	w.fetch.cancel(engine.ErrShutdown)
 	w.asked.Open()
 	w.paused.Open()
-	w.step(nil, w.machine.Stop)
+	w.step(nil, false, w.machine.Stop)
 	receiving.Wait(time.Time{})
 	pausing.Wait(time.Time{})
 	drainCtx, cancel := w.host.Timeout(w.settle.ctx, w.cfg.SettleTimeout)
@@ -370,7 +370,7 @@ func (w *Worker) stop(receiving, pausing host.Gate) error {
 	if w.waitQuiet(w.cfg.StopTimeout) {
 		return nil
 	}
-	w.step(nil, w.machine.Abort)
+	w.step(nil, false, w.machine.Abort)
 	if w.waitQuiet(w.cfg.SettleTimeout) {
 		return nil
 	}

@@ -293,6 +293,21 @@ func (d *delivery) Settle(ctx context.Context, o broker.Outcome) (broker.Receipt
 	return receipt, err
 }
 
+// SettleAsync settles in a task of its own, which dies with the process, or, as it may,
+// before it returns.
+func (d *delivery) SettleAsync(ctx context.Context, o broker.Outcome, done func(broker.Receipt, error)) bool {
+	w := d.p.world
+	switch {
+	case w.plan.async == 0 || w.sched.random.IntN(4) >= w.plan.async:
+		return false
+	case w.sched.random.IntN(8) == 0:
+		done(d.Settle(ctx, o))
+	default:
+		d.p.Start(func() { done(d.Settle(ctx, o)) })
+	}
+	return true
+}
+
 func (d *delivery) settle(ctx context.Context, o broker.Outcome) (broker.Receipt, error) {
 	w := d.p.world
 	c, err := d.p.enter(ctx, w.plan.down)

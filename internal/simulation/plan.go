@@ -15,6 +15,7 @@ import (
 type plan struct {
 	policy      decision.Policy
 	caps        broker.Caps
+	async       int  // of so many settlements in four nobody waits for the end
 	identity    bool // the broker gives messages an identity
 	concurrency int
 	inFlight    int
@@ -144,6 +145,7 @@ func draw(seed uint64) *plan {
 	p.drawMessages(d)
 	p.drawFaults(d)
 	p.drawEvents(d)
+	p.async = pick(d, 0, 2, 4)
 	return p
 }
 
