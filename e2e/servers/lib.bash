@@ -298,7 +298,7 @@ run_command() {
       if [[ -d $dir ]]; then
         lock "$dir/lock" 300
         down
-        stop watch TERM 1
+        # Whoever watches the owner ends by itself when this is gone, or is us.
         rm -rf "$dir"
       fi
       ;;

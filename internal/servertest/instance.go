@@ -36,13 +36,15 @@ var (
 	KindRabbitMQ40  = Kind{Program: "rabbitmq", Version: "4.0"}
 	KindRabbitMQ43  = Kind{Program: "rabbitmq", Version: "4.3"}
 	KindSQS         = Kind{Program: "elasticmq"}
+	KindNATS        = Kind{Program: "nats"}
 )
 
 // Options say how a server runs. The zero value is a private one.
 type Options struct {
-	// Shared asks for a server that other tests use at the same time: the one that
-	// make servers-up started if it is up, else one of this process, which ends with
-	// it. It cannot be killed. Default: a private one.
+	// Shared asks for a server that other tests use at the same time: the one that a
+	// variable such as REDRIVE_KAFKA_URL or REDRIVE_RABBITMQ_4_0_URL names, else the
+	// one that make servers-up started if it is up, else one of this process, which
+	// ends with it. It cannot be killed. Default: a private one.
 	Shared bool
 	// Config is added, line by line, to the server's configuration file. Only a
 	// private server takes it.

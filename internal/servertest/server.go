@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -169,6 +170,9 @@ func shared(tb testing.TB, kind Kind) *Server {
 }
 
 func share(ctx context.Context, kind Kind) (*Instance, error) {
+	if elsewhere := fromEnvironment(kind); elsewhere != nil {
+		return elsewhere, nil
+	}
 	common, err := newInstance(kind, Options{Shared: true}, "")
 	if err != nil {
 		return nil, err
@@ -182,6 +186,21 @@ func share(ctx context.Context, kind Kind) (*Instance, error) {
 	}
 	own.options.Shared = true
 	return own, own.Start(ctx)
+}
+
+// fromEnvironment returns the server that variables such as REDRIVE_KAFKA_URL and
+// REDRIVE_RABBITMQ_4_0_MANAGEMENT describe, or nil.
+func fromEnvironment(kind Kind) *Instance {
+	prefix := "REDRIVE_" + strings.NewReplacer("-", "_", ".", "_").Replace(strings.ToUpper(kind.String())) + "_"
+	url := os.Getenv(prefix + "URL")
+	if url == "" {
+		return nil
+	}
+	settings := map[string]string{"url": url}
+	if management := os.Getenv(prefix + "MANAGEMENT"); management != "" {
+		settings["management"] = management
+	}
+	return &Instance{kind: kind, options: Options{Shared: true}, URL: url, Version: kind.Version, Settings: settings}
 }
 
 // tail returns the end of a file.

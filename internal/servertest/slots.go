@@ -15,8 +15,8 @@ import (
 // for slotPatience goes on, so that two that wait for each other do not wait for
 // ever.
 const (
-	slots        = 6
-	slotPatience = 2 * time.Minute
+	slots        = 8
+	slotPatience = time.Minute
 )
 
 // takeSlot waits for its turn and returns what gives it back.
