@@ -137,8 +137,8 @@ func (m *Machine) pick(now time.Time) *Item {
 	return m.waiting.popFewest()
 }
 
-// dispatchSuspects starts a suspect when nothing else runs. As long as one waits
-// for that, nothing else is started.
+// dispatchSuspects starts a suspect when nothing else runs and nothing is being
+// settled. As long as one waits for that, nothing else is started.
 func (m *Machine) dispatchSuspects(now time.Time, out []Action) []Action {
 	for m.alone == nil && m.suspects.len() > 0 {
 		it := m.suspects.pop()
@@ -146,10 +146,13 @@ func (m *Machine) dispatchSuspects(now time.Time, out []Action) []Action {
 		switch {
 		case v.Action == decision.RunAlone:
 			permit, err := breaker.Permit{}, error(nil)
-			if m.running == 0 {
+			// What has returned and is not settled yet would come again, as if it had
+			// killed the process, if this one does.
+			busy := m.running > 0 || m.moving > 0
+			if !busy {
 				permit, err = m.breaker.Allow(now)
 			}
-			if m.running > 0 || err != nil {
+			if busy || err != nil {
 				m.suspects.unpop(it)
 				return out
 			}

@@ -71,6 +71,34 @@ func TestAStuckSuspectStillRunsAlone(t *testing.T) {
 	}
 }
 
+// A suspect that has returned is cleared when its move is confirmed: if the next one
+// killed the process before that, the first would come again with one start alone
+// more, and end as a killer that it is not.
+func TestTheNextSuspectWaitsForTheMoveOfTheLast(t *testing.T) {
+	for name, fact := range map[string]decision.Fact{"handled": decision.Handled, "given back": decision.Interrupted} {
+		t.Run(name, func(t *testing.T) {
+			f := newFlowWith(t, broker.Caps{Marks: true, Count: broker.CountExact}, decision.Policy{})
+			suspicious := broker.Deliveries{Earlier: 2, Kind: broker.CountExact}
+			first := &engine.Item{Delivery: stored{"000001"}, Deliveries: suspicious}
+			second := &engine.Item{Delivery: stored{"000002"}, Deliveries: suspicious}
+			f.deliver(first, second)
+			f.do(f.m.Marked(f.now, first, nil, nil))
+			f.do(f.m.Finished(f.now, first, &engine.Result{Fact: fact}, nil))
+			if s := f.m.Snapshot(f.now); s.Moving != 1 || s.Alone || s.Suspects != 1 {
+				t.Fatalf("while the first is settled: %+v", s)
+			}
+			f.do(f.m.Settled(f.now, first, nil, nil))
+			if s := f.m.Snapshot(f.now); !s.Alone || s.Suspects != 0 {
+				t.Errorf("when it is settled: %+v", s)
+			}
+			f.do(f.m.Marked(f.now, second, nil, nil))
+			if len(f.running) != 2 || f.running[1] != second {
+				t.Errorf("%d handlers were started, want the second suspect at last", len(f.running))
+			}
+		})
+	}
+}
+
 // What must not come back yet is held where the broker cannot delay a release, and
 // takes nobody's place meanwhile.
 func TestAReleaseThatTheBrokerCannotDelayIsHeld(t *testing.T) {
