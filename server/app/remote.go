@@ -40,6 +40,8 @@ func openings(brokerType string) (opening, bool) {
 	switch brokerType {
 	case config.BrokerNATS:
 		return opening{openNATS, removeNATS, "see that the server runs and JetStream is on"}, true
+	case config.BrokerKafka:
+		return opening{openKafka, removeKafka, "see that the brokers run and may be reached from here"}, true
 	}
 	return opening{}, false
 }

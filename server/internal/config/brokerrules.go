@@ -170,9 +170,9 @@ func (k *checker) brokerOf(b Broker, s Subscription, path string) {
 	if s.Inbox.Store == "kv" && !b.HasKV() {
 		k.broken(path+".inbox.store", "a broker of type "+b.Type+" has no key-value buckets", "use sqlite, or memory", keyPath(path, "broker"))
 	}
-	if b.oneGroup() && s.Group != broker.DefaultGroup {
-		k.broken(keyPath(path, "group"), "a queue of a broker of type "+b.Type+" has one consumer group: whoever consumes takes the message from all others",
-			"leave group out, and give each group a queue of its own", keyPath(path, "broker"))
+	if b.Type == BrokerRabbitMQ && s.Group != broker.DefaultGroup {
+		k.broken(keyPath(path, "group"), "a queue of RabbitMQ has one consumer group: whoever consumes takes the message from all others",
+			"leave group out, bind another queue to the same exchange, and make that the source", keyPath(path, "broker"))
 	}
 	if b.Type == BrokerRabbitMQ && s.Inbox.Store != "none" && s.IdempotencyHeader == "" {
 		k.warn(path+".inbox.store", "RabbitMQ gives messages no identity, so that only those with a message id have a key that the inbox knows again",

@@ -132,9 +132,6 @@ func (b Broker) exampleURL() string {
 // lie.
 func (b Broker) HasKV() bool { return b.Type == BrokerEmbedded || b.Type == BrokerNATS }
 
-// oneGroup reports whether the queues of the broker have one consumer group each.
-func (b Broker) oneGroup() bool { return b.Type == BrokerRabbitMQ || b.Type == BrokerSQS }
-
 // rulePrefix is what the ids of the rules of the broker begin with.
 func (b Broker) rulePrefix() string {
 	if b.Type == BrokerEmbedded {

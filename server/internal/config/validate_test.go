@@ -63,7 +63,7 @@ func TestRules(t *testing.T) {
 			"brokers.c.url: is missing; add it, such as url: nats://nats.example.com:4222",
 		}},
 		{"inbox in kafka", on("kafka, url: 'k:1'", "inbox: {store: kv}"), []string{"subscriptions[0].inbox.store: a broker of type kafka has no key-value buckets; use sqlite, or memory"}},
-		{"second group on sqs", on("sqs", "group: billing"), []string{"subscriptions[0].group: a queue of a broker of type sqs has one consumer group: whoever consumes takes the message from all others; leave group out, and give each group a queue of its own"}},
+		{"second group on rabbitmq", on("rabbitmq, url: 'amqp://r'", "group: billing"), []string{"subscriptions[0].group: a queue of RabbitMQ has one consumer group: whoever consumes takes the message from all others; leave group out, bind another queue to the same exchange, and make that the source"}},
 		{"second group on kafka", on("kafka, url: 'k:1'", "group: billing"), nil},
 		{"rule of another broker", on("kafka, url: 'k:1'", "accept: [kafka-x, sqs-x]"), []string{`subscriptions[0].accept[1]: "sqs-x" is not a rule of a broker of type kafka; use an id as the refusal names it; it begins with kafka-`}},
 
