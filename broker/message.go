@@ -2,6 +2,7 @@ package broker
 
 import (
 	"bytes"
+	"strings"
 	"time"
 )
 
@@ -119,31 +120,35 @@ func (i Incarnation) String() string {
 	if i.IsZero() {
 		return ""
 	}
-	return escapePart(i.Cluster) + "/" + escapePart(i.Queue) + "/" + escapePart(i.Position)
+	var space [128]byte
+	return string(i.Append(space[:0]))
 }
 
-func escapePart(s string) string {
-	n := 0
-	for i := range len(s) {
-		if s[i] == '/' || s[i] == '%' {
-			n++
-		}
+// Append adds what String returns to b.
+func (i Incarnation) Append(b []byte) []byte {
+	if i.IsZero() {
+		return b
 	}
-	if n == 0 {
-		return s
+	b = appendPart(b, i.Cluster)
+	b = appendPart(append(b, '/'), i.Queue)
+	return appendPart(append(b, '/'), i.Position)
+}
+
+func appendPart(b []byte, s string) []byte {
+	if strings.IndexByte(s, '/') < 0 && strings.IndexByte(s, '%') < 0 {
+		return append(b, s...)
 	}
-	out := make([]byte, 0, len(s)+2*n)
 	for i := range len(s) {
 		switch s[i] {
 		case '/':
-			out = append(out, "%2F"...)
+			b = append(b, "%2F"...)
 		case '%':
-			out = append(out, "%25"...)
+			b = append(b, "%25"...)
 		default:
-			out = append(out, s[i])
+			b = append(b, s[i])
 		}
 	}
-	return string(out)
+	return b
 }
 
 // Deliveries tells how often a stored copy was handed over before this

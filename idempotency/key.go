@@ -60,7 +60,8 @@ func Key(header string, m *broker.Message, id broker.Incarnation) (key string, o
 	if !id.IsZero() {
 		// String has escaped '%' in the parts, which keeps the result apart from
 		// what is escaped here.
-		return bound(prefixPosition + escapeUnprintable(id.String())), true
+		var space [128]byte
+		return bound(escapeUnprintable(string(id.Append(append(space[:0], prefixPosition...))))), true
 	}
 	if m.ID != "" {
 		return bound(prefixMessageID + escape(m.ID, "")), true
