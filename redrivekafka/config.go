@@ -134,7 +134,7 @@ func (c Config) options() []kgo.Opt {
 		kgo.DialTimeout(c.ConnectTimeout),
 		kgo.RequestTimeoutOverhead(c.PublishTimeout),
 		kgo.RetryTimeoutFn(c.retryTimeout),
-		kgo.MetadataMinAge(250*time.Millisecond),
+		kgo.MetadataMinAge(100*time.Millisecond),
 		kgo.DisableClientMetrics(),
 	)
 }

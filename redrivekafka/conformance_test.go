@@ -144,7 +144,7 @@ func (r *rig) open(t brokertest.T, edit func(*config)) *redrivekafka.Broker {
 	t.Helper()
 	l := newLink()
 	c := config{
-		Brokers: r.brokers, Options: []kgo.Opt{kgo.Dialer(l.dial)},
+		Brokers: r.brokers, Options: []kgo.Opt{kgo.Dialer(l.dial), kgo.WithHooks(l)},
 		SessionTimeout: 3 * time.Second, HeartbeatInterval: 100 * time.Millisecond, RebalanceTimeout: 10 * time.Second,
 		PublishTimeout: 5 * time.Second,
 	}

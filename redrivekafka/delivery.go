@@ -43,6 +43,7 @@ type delivery struct {
 	// copied names the copy that a settlement made before it failed, so that its repeat
 	// does not make another one.
 	copied  string
+	sending *sending
 	receipt broker.Receipt
 }
 
@@ -305,26 +306,47 @@ func (d *delivery) retryInPlace(ctx context.Context, o broker.Retry) error {
 	return nil
 }
 
-// move is produce, confirm, finish. What was confirmed is kept, so that a repeat after
-// a failed commit makes no second copy.
+// move is produce, confirm, finish. What is on its way, or confirmed, is kept, so that
+// a repeat after a failure makes no second copy.
 func (d *delivery) move(ctx context.Context, outcome broker.Outcome, name string, build func() (*kgo.Record, error)) error {
+	if !d.hasCopied(name) {
+		if err := d.send(ctx, name, build); err != nil {
+			return err
+		}
+	}
+	return d.finish(ctx, outcome)
+}
+
+func (d *delivery) hasCopied(name string) bool {
 	d.s.mu.Lock()
-	copied := d.copied == name
-	d.s.mu.Unlock()
-	if !copied {
+	defer d.s.mu.Unlock()
+	return d.copied == name
+}
+
+// send makes the copy, unless it is on its way, and waits for its confirmation. One
+// call at a time settles a delivery, so that nobody else touches sending.
+func (d *delivery) send(ctx context.Context, name string, build func() (*kgo.Record, error)) error {
+	if d.sending == nil || d.sending.name != name {
 		r, err := build()
 		if err != nil {
 			return err
 		}
-		if err := d.s.b.send(ctx, r); err != nil {
+		if d.sending, err = d.s.b.send(ctx, name, r); err != nil {
 			return err
 		}
+	}
+	over, err := d.sending.wait(ctx)
+	if err == nil {
+		r := d.sending.record
 		d.s.mu.Lock()
 		d.copied = name
 		d.receipt = broker.Receipt{Copy: strconv.Itoa(int(r.Partition)) + ":" + strconv.FormatInt(r.Offset, 10)}
 		d.s.mu.Unlock()
 	}
-	return d.finish(ctx, outcome)
+	if over {
+		d.sending = nil
+	}
+	return err
 }
 
 // retry makes the copy that waits. The tier follows from the wait; the time itself is

@@ -87,6 +87,9 @@ func (l *lane) assigned(context.Context, *kgo.Client, map[string][]int32) {
 
 // fetched learns where partitions start, and what earlier members noted.
 func (l *lane) fetched(_ context.Context, _ *kgo.Client, response *kmsg.OffsetFetchResponse) error {
+	// What was fetched under an assignment that was lost must not meet the new one.
+	l.pausePolling()
+	defer l.resumePolling()
 	l.s.mu.Lock()
 	defer l.s.mu.Unlock()
 	add := func(topic string, id int32, offset int64, metadata *string) {

@@ -3,9 +3,13 @@ package redrivekafka_test
 import (
 	"context"
 	"encoding/binary"
-	"errors"
 	"net"
+	"os"
+	"strings"
 	"sync"
+	"syscall"
+
+	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/redrive-dev/redrive/brokertest"
 )
@@ -15,10 +19,21 @@ type link struct {
 	mu    sync.Mutex
 	conns map[*linkConn]struct{}
 
-	requests, answers, settlements, cut bool
+	requests, answers, settlements, copied, cut bool
 }
 
-var _ brokertest.Link = (*link)(nil)
+var (
+	_ brokertest.Link                 = (*link)(nil)
+	_ kgo.HookProduceRecordUnbuffered = (*link)(nil)
+)
+
+// OnProduceRecordUnbuffered notices that a copy is confirmed: what the client commits
+// from then on settles an original.
+func (l *link) OnProduceRecordUnbuffered(r *kgo.Record, err error) {
+	if err == nil && (strings.Contains(r.Topic, ".retry.") || strings.Contains(r.Topic, ".dlq")) {
+		l.set(&l.copied)
+	}
+}
 
 func newLink() *link { return &link{conns: map[*linkConn]struct{}{}} }
 
@@ -28,9 +43,13 @@ func (l *link) set(damage *bool) {
 	*damage = true
 }
 
-func (l *link) DropRequests()    { l.set(&l.requests) }
-func (l *link) DropAnswers()     { l.set(&l.answers) }
-func (l *link) DropSettlements() { l.set(&l.settlements) }
+func (l *link) DropRequests() { l.set(&l.requests) }
+func (l *link) DropAnswers()  { l.set(&l.answers) }
+func (l *link) DropSettlements() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.settlements, l.copied = true, false
+}
 
 func (l *link) Cut() {
 	l.set(&l.cut)
@@ -41,7 +60,7 @@ func (l *link) Cut() {
 func (l *link) Heal() {
 	l.mu.Lock()
 	damaged := l.requests || l.answers || l.settlements
-	l.requests, l.answers, l.settlements, l.cut = false, false, false, false
+	l.requests, l.answers, l.settlements, l.copied, l.cut = false, false, false, false, false
 	l.mu.Unlock()
 	if damaged {
 		l.closeAll()
@@ -62,7 +81,7 @@ func (l *link) dial(ctx context.Context, network, address string) (net.Conn, err
 	cut := l.cut
 	l.mu.Unlock()
 	if cut {
-		return nil, errors.New("the test cut the connection")
+		return nil, &net.OpError{Op: "dial", Net: network, Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}
 	}
 	var dialer net.Dialer
 	conn, err := dialer.DialContext(ctx, network, address)
@@ -88,7 +107,7 @@ const offsetCommit = 8
 // bytes of length, then the key of the request.
 func (c *linkConn) Write(p []byte) (int, error) {
 	c.link.mu.Lock()
-	if c.link.settlements && len(p) >= 6 && binary.BigEndian.Uint16(p[4:]) == offsetCommit {
+	if c.link.settlements && c.link.copied && len(p) >= 6 && binary.BigEndian.Uint16(p[4:]) == offsetCommit {
 		c.link.requests, c.link.answers = true, true
 	}
 	swallow := c.link.requests

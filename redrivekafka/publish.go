@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"sync"
 
-	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/redrive-dev/redrive/broker"
@@ -167,12 +166,41 @@ func (p *pending) collect(ctx context.Context, records []*kgo.Record, errs []err
 	}
 }
 
-// send stores one copy and waits for its confirmation.
-func (b *Broker) send(ctx context.Context, r *kgo.Record) error {
-	errs := make([]error, 1)
-	b.produce(ctx, []*kgo.Record{r}, errs)
-	if errors.Is(errs[0], kerr.InvalidPartitions) {
-		b.topics.forget(r.Topic)
+// sending is a copy on its way.
+type sending struct {
+	// name is that of the move that it belongs to.
+	name   string
+	record *kgo.Record
+	done   chan struct{}
+	// err says why it was not confirmed. It is read after done is closed.
+	err error
+}
+
+// send sends one copy. It goes on after the context has ended, for as long as a
+// confirmation may take, so that a repeat of the move waits for it and does not make
+// another one.
+func (b *Broker) send(ctx context.Context, name string, r *kgo.Record) (*sending, error) {
+	limit, err := b.admit(ctx, r)
+	if err != nil {
+		return nil, err
 	}
-	return errs[0]
+	s := &sending{name: name, record: r, done: make(chan struct{})}
+	b.producer.Produce(context.WithoutCancel(ctx), r, func(r *kgo.Record, err error) {
+		s.err = produceError(r, limit, err)
+		if errors.Is(s.err, broker.ErrUnroutable) {
+			b.topics.forget(r.Topic)
+		}
+		close(s.done)
+	})
+	return s, nil
+}
+
+// wait waits for the confirmation. over says that there is nothing more to wait for.
+func (s *sending) wait(ctx context.Context) (over bool, err error) {
+	select {
+	case <-s.done:
+		return true, s.err
+	case <-ctx.Done():
+		return false, fmt.Errorf("topic %s: %w: no confirmation: %w", s.record.Topic, broker.ErrUnknown, context.Cause(ctx))
+	}
 }
