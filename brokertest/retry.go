@@ -43,7 +43,8 @@ func retryNeverEarly(e *env) {
 	if string(again.Msg().Body) != "message 0" {
 		e.Errorf("body became %q", again.Msg().Body)
 	}
-	if e.caps.StableIdentity && again.Identity() == d.Identity() {
+	// Where order is kept a message may wait in its place, without a copy.
+	if e.caps.StableIdentity && !e.caps.Ordered && again.Identity() == d.Identity() {
 		e.Errorf("the copy has the identity of the original, %v", d.Identity())
 	}
 	e.settle(again, broker.Done{})
