@@ -142,8 +142,7 @@ func (c Config) options() []kgo.Opt {
 // retryTimeout is how long a request is tried again. A member keeps its place in its
 // group as long as the group keeps it.
 func (c Config) retryTimeout(key int16) time.Duration {
-	switch kmsg.Key(key) {
-	case kmsg.JoinGroup, kmsg.SyncGroup, kmsg.Heartbeat:
+	if k := kmsg.Key(key); k == kmsg.JoinGroup || k == kmsg.SyncGroup || k == kmsg.Heartbeat {
 		return max(c.SessionTimeout, c.PublishTimeout)
 	}
 	return c.PublishTimeout

@@ -42,8 +42,7 @@ func produceError(r *kgo.Record, limit int, err error) error {
 
 // transient says that a request can succeed later.
 func transient(err error) bool {
-	var k *kerr.Error
-	if errors.As(err, &k) {
+	if k, ok := errors.AsType[*kerr.Error](err); ok {
 		return k.Retriable || errors.Is(err, kerr.RebalanceInProgress)
 	}
 	return !errors.Is(err, kgo.ErrClientClosed)

@@ -25,9 +25,9 @@ type lane struct {
 	topics  []string
 
 	parts map[string]map[int32]*partition
-	// order lists the partitions, turn is the one that is next to hand out a record.
+	// order lists the partitions, and dirty has those of which the group does not know
+	// all.
 	order []*partition
-	turn  int
 	dirty map[*partition]struct{}
 	// joined is closed when the first assignment has come.
 	joined   chan struct{}
@@ -61,7 +61,6 @@ func newLane(s *subscription, group string, retries bool, topics []string) (*lan
 		kgo.Balancers(kgo.CooperativeStickyBalancer()),
 		kgo.DisableAutoCommit(),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
-		kgo.RequireStableFetchOffsets(),
 		kgo.ConsumeStartOffset(kgo.NewOffset().AtStart()),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
 		kgo.SessionTimeout(c.SessionTimeout),

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -135,7 +136,7 @@ const (
 )
 
 func appendRows(fixed []byte, position int64, rows []row, level int) []byte {
-	raw := binary.AppendUvarint(fixed[:len(fixed):len(fixed)], uint64(len(rows)))
+	raw := binary.AppendUvarint(slices.Clip(fixed), uint64(len(rows)))
 	for _, r := range rows {
 		raw = appendRow(raw, position, r, level)
 	}

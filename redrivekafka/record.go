@@ -1,6 +1,7 @@
 package redrivekafka
 
 import (
+	"slices"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -191,7 +192,7 @@ func (p *partition) current() (note, int64) {
 	}
 	p.note.reached = n.reached
 	if !p.clean && p.reach > position {
-		n.reached = append(n.reached[:len(n.reached):len(n.reached)], p.reach)
+		n.reached = append(slices.Clip(n.reached), p.reach)
 	}
 	if extra := len(n.reached) - maxReached; extra > 0 {
 		n.reached = n.reached[extra:]

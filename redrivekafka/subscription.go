@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -419,8 +420,8 @@ func (s *subscription) unhold(d *delivery) {
 
 // dropHeld takes the deliveries of a partition that is gone off the list.
 func (s *subscription) dropHeld(p *partition) {
-	for i := len(s.held) - 1; i >= 0; i-- {
-		if d := s.held[i]; d.r.p == p {
+	for _, d := range slices.Clone(s.held) {
+		if d.r.p == p {
 			s.unhold(d)
 		}
 	}
@@ -432,8 +433,7 @@ func (s *subscription) expire(now time.Time) {
 		return
 	}
 	s.expiry = now.Add(time.Hour)
-	for i := len(s.held) - 1; i >= 0; i-- {
-		d := s.held[i]
+	for _, d := range slices.Clone(s.held) {
 		if d.state == settling || now.Before(d.deadline) {
 			end := d.deadline
 			if d.state == settling {
@@ -518,7 +518,7 @@ func (s *subscription) Drain(ctx context.Context) error {
 	idle := len(s.held) == 0
 	s.mu.Unlock()
 	close(s.stop)
-	go s.departWhenIdle()
+	go s.departWhenIdle(context.WithoutCancel(ctx))
 	if !idle {
 		return nil
 	}
@@ -527,7 +527,7 @@ func (s *subscription) Drain(ctx context.Context) error {
 
 // departWhenIdle leaves the groups when nothing is handed out any more, or the
 // subscription is closed.
-func (s *subscription) departWhenIdle() {
+func (s *subscription) departWhenIdle(ctx context.Context) {
 	ticker := time.NewTicker(look)
 	defer ticker.Stop()
 	for {
@@ -536,7 +536,7 @@ func (s *subscription) departWhenIdle() {
 		over := len(s.held) == 0 || s.phase == closed
 		s.mu.Unlock()
 		if over {
-			s.departOnce.Do(s.depart)
+			s.departOnce.Do(func() { s.depart(ctx) })
 			return
 		}
 		select {
@@ -547,9 +547,9 @@ func (s *subscription) departWhenIdle() {
 }
 
 // depart leaves the groups and ends what runs.
-func (s *subscription) depart() {
+func (s *subscription) depart(ctx context.Context) {
 	defer close(s.departed)
-	ctx, cancel := context.WithTimeout(context.Background(), s.b.config.PublishTimeout)
+	ctx, cancel := context.WithTimeout(ctx, s.b.config.PublishTimeout)
 	defer cancel()
 	s.mu.Lock()
 	lanes := s.lanes
@@ -586,7 +586,7 @@ func (s *subscription) Close(ctx context.Context) error {
 	s.mu.Unlock()
 	if before == receiving || before == paused {
 		close(s.stop)
-		go s.departWhenIdle()
+		go s.departWhenIdle(context.WithoutCancel(ctx))
 	}
 	signal(s.returned)
 	s.b.unregister(s)

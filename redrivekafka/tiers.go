@@ -36,9 +36,9 @@ func tierFor(wait time.Duration) int {
 // waiting holds records until their times, the next one first.
 type waiting []*record
 
-func (w waiting) Len() int           { return len(w) }
-func (w waiting) Less(i, j int) bool { return w[i].due.Before(w[j].due) }
-func (w waiting) Swap(i, j int)      { w[i], w[j] = w[j], w[i] }
+func (w *waiting) Len() int           { return len(*w) }
+func (w *waiting) Less(i, j int) bool { return (*w)[i].due.Before((*w)[j].due) }
+func (w *waiting) Swap(i, j int)      { (*w)[i], (*w)[j] = (*w)[j], (*w)[i] }
 
 // Push and Pop implement heap.Interface: use add and take.
 func (w *waiting) Push(x any) {
@@ -67,9 +67,9 @@ func (w *waiting) take(now time.Time) *record {
 }
 
 // next is the time of the next record, zero if there is none.
-func (w waiting) next() time.Time {
-	if len(w) == 0 {
+func (w *waiting) next() time.Time {
+	if len(*w) == 0 {
 		return time.Time{}
 	}
-	return w[0].due
+	return (*w)[0].due
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"maps"
 	"strconv"
 	"sync"
 	"time"
@@ -81,7 +82,7 @@ func (c *topicCache) load(ctx context.Context, names ...string) (map[string]topi
 	request := kmsg.NewPtrMetadataRequest()
 	for _, name := range names {
 		t := kmsg.NewMetadataRequestTopic()
-		t.Topic = kmsg.StringPtr(name)
+		t.Topic = new(name)
 		request.Topics = append(request.Topics, t)
 	}
 	// The client's own list may be some time old.
@@ -116,9 +117,23 @@ func (c *topicCache) load(ctx context.Context, names ...string) (map[string]topi
 	if len(exist) == 0 {
 		return found, nil
 	}
-	configs, err := c.admin.DescribeTopicConfigs(ctx, exist...)
+	if err := c.configure(ctx, found, exist); err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.known == nil {
+		c.known = map[string]topicInfo{}
+	}
+	maps.Copy(c.known, found)
+	return found, nil
+}
+
+// configure reads the settings of topics.
+func (c *topicCache) configure(ctx context.Context, found map[string]topicInfo, names []string) error {
+	configs, err := c.admin.DescribeTopicConfigs(ctx, names...)
 	if err != nil {
-		return nil, fmt.Errorf("configuration of topics: %w", err)
+		return fmt.Errorf("configuration of topics: %w", err)
 	}
 	for _, rc := range configs {
 		info, ok := found[rc.Name]
@@ -126,7 +141,7 @@ func (c *topicCache) load(ctx context.Context, names ...string) (map[string]topi
 			continue
 		}
 		if rc.Err != nil {
-			return nil, fmt.Errorf("configuration of topic %s: %w", rc.Name, rc.Err)
+			return fmt.Errorf("configuration of topic %s: %w", rc.Name, rc.Err)
 		}
 		info.config = map[string]string{}
 		for _, entry := range rc.Configs {
@@ -137,15 +152,7 @@ func (c *topicCache) load(ctx context.Context, names ...string) (map[string]topi
 		}
 		found[rc.Name] = info
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.known == nil {
-		c.known = map[string]topicInfo{}
-	}
-	for name, info := range found {
-		c.known[name] = info
-	}
-	return found, nil
+	return nil
 }
 
 // forget drops what is known of a topic.

@@ -171,9 +171,7 @@ func (t topology) Queues(ctx context.Context) ([]broker.Queue, error) {
 			groups[name] = map[string]bool{}
 		}
 	}
-	if err := t.b.addGroups(ctx, groups); err != nil {
-		return nil, err
-	}
+	addGroups(groups)
 	out := make([]broker.Queue, 0, len(groups))
 	for _, name := range slices.Sorted(maps.Keys(groups)) {
 		out = append(out, broker.Queue{Name: name, Kind: broker.KindOf(name), Groups: slices.Sorted(maps.Keys(groups[name]))})
@@ -200,7 +198,7 @@ func (b *Broker) topicNames(ctx context.Context) ([]string, error) {
 
 // addGroups finds the consumer groups of each queue by the replay topics, which
 // every subscription has.
-func (t *Broker) addGroups(_ context.Context, queues map[string]map[string]bool) error {
+func addGroups(queues map[string]map[string]bool) {
 	var replays []string
 	for name := range queues {
 		if broker.KindOf(name) == broker.KindReplay {
@@ -221,7 +219,6 @@ func (t *Broker) addGroups(_ context.Context, queues map[string]map[string]bool)
 			retry[group] = true
 		}
 	}
-	return nil
 }
 
 // cutSubscription is the inverse of what broker.NamesFor starts names with.
