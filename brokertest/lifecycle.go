@@ -61,6 +61,10 @@ func pauseMembership(e *env) {
 	a := e.open(e.b)
 	e.send(1)
 	held := e.one(a)
+	// To join takes longer than a short lease where a group has to agree.
+	if err := held.Extend(e.ctx, 10*e.h.Lease+e.h.Tolerance); err != nil {
+		e.Fatalf("extend: %v", err)
+	}
 	b := e.open(e.h.Open(e))
 	if err := a.Pause(e.ctx); err != nil {
 		e.Fatalf("pause: %v", err)
