@@ -96,7 +96,11 @@ func outcomesKeepAll(e *env) {
 	if err != nil || e.caps.LettersMode == broker.Observe && st.Exact && st.Depth() < int64(len(want)) {
 		e.Errorf("depth of %s is %d, %v, want at least %d", broker.QueueOutcomes, st.Depth(), err, len(want))
 	}
-	if e.caps.DedupeWindow > 0 {
+	caps, err := e.b.Caps(e.ctx, broker.QueueOutcomes)
+	if err != nil {
+		e.Fatalf("caps of %s: %v", broker.QueueOutcomes, err)
+	}
+	if caps.DedupeWindow > 0 {
 		e.outcomes(2)
 		e.wantOutcomes(want)
 	}

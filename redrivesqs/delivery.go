@@ -250,6 +250,10 @@ func (d *delivery) stay(ctx context.Context, o broker.Retry) (broker.Receipt, er
 	if !durable && wait > maxRelease {
 		return broker.Receipt{}, fmt.Errorf("retry in %v: without a store for marks a message of a FIFO queue can wait %v at the most: %w", wait, maxRelease, broker.ErrUnsupported)
 	}
+	// It has to fit beside the message when it is dead-lettered.
+	if _, _, err := prepare(d.copy(o.Envelope, o.PublishID, o.At), d.s.queue, 0); err != nil {
+		return broker.Receipt{}, err
+	}
 	w := waiting{d.ordinal + 1, d.count, o.At, o.Envelope, o.PublishID}
 	if err := d.s.b.journal.storeRetry(ctx, retryID(d.s.queue.name, d.id), w); err != nil {
 		return broker.Receipt{}, fmt.Errorf("note the retry: %w", err)

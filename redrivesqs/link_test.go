@@ -8,12 +8,15 @@ import (
 	"net/http"
 	"sync"
 
+	"github.com/redrive-dev/redrive/broker"
 	"github.com/redrive-dev/redrive/brokertest"
 )
 
 // link is a client's connections, whose bytes can be swallowed in each direction.
 type link struct {
 	client *http.Client
+	// inPlace says that changing when a message is seen again is a settlement too.
+	inPlace bool
 
 	mu    sync.Mutex
 	conns map[*linkConn]struct{}
@@ -92,7 +95,7 @@ type linkConn struct {
 // which is written at once.
 func (c *linkConn) Write(p []byte) (int, error) {
 	c.link.mu.Lock()
-	if c.link.settlements && bytes.Contains(p, []byte("DeleteMessage")) {
+	if c.link.settlements && (bytes.Contains(p, []byte("DeleteMessage")) || c.link.inPlace && bytes.Contains(p, []byte("ChangeMessageVisibility"))) {
 		c.link.requests, c.link.answers = true, true
 	}
 	swallow := c.link.requests
@@ -113,4 +116,39 @@ func (c *linkConn) Read(p []byte) (int, error) {
 			return n, err
 		}
 	}
+}
+
+func (l *link) damaged() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.requests || l.answers || l.cut
+}
+
+// linkedMarks is a store for marks that is out of reach while the link is damaged.
+type linkedMarks struct {
+	broker.MarkStore
+	link *link
+}
+
+var errStoreAway = errors.New("the test damaged the way to the store")
+
+func (m linkedMarks) LoadMark(ctx context.Context, id string) (broker.Mark, error) {
+	if m.link.damaged() {
+		return broker.Mark{}, errStoreAway
+	}
+	return m.MarkStore.LoadMark(ctx, id)
+}
+
+func (m linkedMarks) StoreMark(ctx context.Context, id string, mark broker.Mark) error {
+	if m.link.damaged() {
+		return errStoreAway
+	}
+	return m.MarkStore.StoreMark(ctx, id, mark)
+}
+
+func (m linkedMarks) DeleteMark(ctx context.Context, id string) error {
+	if m.link.damaged() {
+		return errStoreAway
+	}
+	return m.MarkStore.DeleteMark(ctx, id)
 }

@@ -92,7 +92,7 @@ func (s *shelf) gone(d *delivery) {
 		return
 	}
 	g.head, g.rest = g.rest[0], g.rest[1:]
-	s.ready = append(s.ready, g.head)
+	s.queue(g.head, time.Time{})
 }
 
 // blocked says that a message stays in its queue, and returns those behind it.
