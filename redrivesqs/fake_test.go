@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -259,7 +260,7 @@ func TestRequestsAreShared(t *testing.T) {
 		var all sync.WaitGroup
 		for i := range n {
 			all.Go(func() {
-				if _, err := held(b, q, fmt.Sprint(i)).Settle(t.Context(), broker.Done{}); err != nil {
+				if _, err := held(b, q, strconv.Itoa(i)).Settle(t.Context(), broker.Done{}); err != nil {
 					t.Error(err)
 				}
 			})
