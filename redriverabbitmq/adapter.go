@@ -56,7 +56,7 @@ func Connect(ctx context.Context, config Config) (*Broker, error) {
 	b.sizes.negotiated(conn.Config.FrameSize)
 	b.server = probe(conn.Properties)
 	b.cluster = b.server.cluster
-	if err := b.server.check(); err != nil {
+	if err := errors.Join(b.server.check(), b.server.checkProtocol(config.Protocol)); err != nil {
 		return nil, errors.Join(err, b.trunk.close())
 	}
 	b.manage = newManagement(config, at)
@@ -144,6 +144,7 @@ func (b *Broker) Caps(ctx context.Context, queue string) (broker.Caps, error) {
 		LettersMode: broker.DrainOnly,
 		Notes:       b.notes(look),
 	}
+	b.capsNative(ctx, queue, look, &caps)
 	return caps, nil
 }
 

@@ -49,6 +49,7 @@ func (r *rig) harness() brokertest.Harness {
 			return b
 		},
 		Restart: func(brokertest.T) {
+			settleDown()
 			r.server.Kill()
 			r.server.Restart()
 		},
@@ -258,7 +259,7 @@ func (c *linkConn) Write(p []byte) (int, error) {
 	if c.link.requests {
 		pass = nil
 	} else if c.link.settlements {
-		if i := settlement(p); i >= 0 {
+		if i := max(settlement(p), settlement10(p)); i >= 0 {
 			pass, c.link.requests, c.link.answers = p[:i], true, true
 		}
 	}

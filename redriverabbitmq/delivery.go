@@ -98,6 +98,10 @@ func (d *delivery) Mark(ctx context.Context, mark broker.Mark) error {
 	if err := d.held(); err != nil {
 		return err
 	}
+	// A note of a message that somebody else has by now would be wrong there.
+	if err := d.handle.alive(ctx); err != nil {
+		return fmt.Errorf("mark: %w", err)
+	}
 	return d.note(ctx, mark)
 }
 
@@ -195,6 +199,9 @@ func (d *delivery) giveBack(ctx context.Context, o broker.Release) error {
 				return err
 			}
 		}
+	}
+	if t, ok := d.handle.(*ticket10); ok {
+		return t.release(ctx, o, note)
 	}
 	return d.handle.giveBack(ctx, note)
 }

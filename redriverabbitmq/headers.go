@@ -183,7 +183,7 @@ func reserved(name string) bool {
 	case broker.HeaderEnvelope, broker.HeaderExpiresAt, broker.HeaderDue, HeaderKey, HeaderExtra, HeaderID, HeaderTime, HeaderStoredAt, HeaderTypes:
 		return true
 	}
-	return counts(name)
+	return counts(name) || annotates(name)
 }
 
 // own is what the adapter sends along besides what is the producer's.
@@ -331,6 +331,13 @@ type decoded struct {
 	// delivered and acquired are the broker's counts of returns, -1 without one.
 	delivered, acquired int64
 	redelivered         bool
+	// handed is how often the broker has handed the message over before, and base what
+	// it was when a retry that waits in its place was decided.
+	handed, base10 int64
+	// moved says that the broker itself dead-lettered the message, by our settlement.
+	moved bool
+	// note is that of the newest release over AMQP 1.0, nil without one.
+	note *broker.Mark
 }
 
 // decode makes a port message of a delivery. The delivery's table is not changed.
@@ -351,6 +358,11 @@ func decode(d *amqp.Delivery, retry string) *decoded {
 	out.readProducer(d, retry)
 	if listed {
 		out.mergeExtra(extra)
+	}
+	if out.moved {
+		// A letter that is no copy still has what steers. It is in the envelope, with
+		// RabbitMQ's own note of the move beside it.
+		m.Control = nil
 	}
 	if m.ID == "" && strings.HasPrefix(out.id, "pub:") {
 		m.ID = out.id
@@ -420,6 +432,7 @@ func (out *decoded) readOwn(d *amqp.Delivery) {
 	if n, ok := intField(t, headerAcquired); ok {
 		out.acquired = n
 	}
+	out.readAnnotations(t)
 	if at, ok := millisField(t, HeaderTime); ok && at.Unix() == d.Timestamp.Unix() {
 		m.Time = at
 		out.base.Headers[HeaderTime] = t[HeaderTime]

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"strconv"
 
 	"github.com/redrive-dev/redrive/broker"
 )
@@ -20,6 +21,9 @@ func (b *Broker) markID(queue string, d *decoded) string {
 	}
 	if b.config.Marks == nil || id == "" {
 		return ""
+	}
+	if d.base10 > 0 {
+		id += "#" + strconv.FormatInt(d.base10, 10) // A retry that waits in its place is another copy.
 	}
 	body := sha256.Sum256(d.message.Body)
 	h := sha256.New()
@@ -47,6 +51,10 @@ func countOf(d *decoded, kind broker.CountKind) broker.Deliveries {
 
 // loadMark reads the note of a message that was delivered before.
 func (d *delivery) loadMark(ctx context.Context) error {
+	if d.markID == "" && d.decoded.note != nil {
+		d.counted.Mark = *d.decoded.note
+		return nil
+	}
 	if d.markID == "" || d.counted.Earlier == 0 && !d.decoded.redelivered {
 		return nil
 	}

@@ -144,8 +144,11 @@ func (s *subscription) sendBack(ctx context.Context, all []*delivery, unseen boo
 		}
 	}
 	for _, d := range all {
-		if t, ok := d.handle.(*ticket); ok {
+		switch t := d.handle.(type) {
+		case *ticket:
 			t.once(requeue)
+		case *ticket10:
+			t.requeue(ctx)
 		}
 	}
 	for _, d := range all {

@@ -64,7 +64,7 @@ func (b *Broker) stats(ctx context.Context, queue string) (broker.Stats, error) 
 	held, early := b.inHand(names[0])
 	stats.InFlight = held
 	if b.manage != nil {
-		if err := b.addManaged(ctx, names, &stats); err != nil {
+		if err := b.addManaged(ctx, queue, names, &stats); err != nil {
 			return stats, err
 		}
 	}
@@ -74,7 +74,7 @@ func (b *Broker) stats(ctx context.Context, queue string) (broker.Stats, error) 
 }
 
 // addManaged adds what only the management API tells.
-func (b *Broker) addManaged(ctx context.Context, names []string, stats *broker.Stats) error {
+func (b *Broker) addManaged(ctx context.Context, queue string, names []string, stats *broker.Stats) error {
 	for i, name := range names {
 		info, err := b.manage.queue(ctx, name)
 		if errors.Is(err, errNotFound) {
@@ -86,9 +86,12 @@ func (b *Broker) addManaged(ctx context.Context, names []string, stats *broker.S
 		if i == 0 {
 			stats.InFlight = max(stats.InFlight, info.Unacked)
 		}
-		stats.Delayed += info.Moving + info.Delayed
+		stats.Delayed += info.Moving
+		if broker.KindOf(queue) != broker.KindSource {
+			stats.Delayed += info.Delayed
+		}
 	}
-	return nil
+	return b.addWaiting(ctx, queue, stats)
 }
 
 // inHand counts the messages of a queue that this Broker's subscriptions have

@@ -104,6 +104,13 @@ func (s *subscription) start(ctx context.Context) error {
 
 // dial connects in the way that the configuration and the server allow.
 func (s *subscription) dial(ctx context.Context) (link, error) {
+	native, err := s.b.overAMQP10(ctx, s.spec.Source)
+	switch {
+	case err != nil:
+		return nil, err
+	case native:
+		return dial10(ctx, s)
+	}
 	return dial091(ctx, s)
 }
 

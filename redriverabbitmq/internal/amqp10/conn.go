@@ -109,6 +109,9 @@ func (o Options) vhost() string {
 // Version is the server's version, as it told it when the connection was made.
 func (c *Conn) Version() string { return c.version }
 
+// Timeout is that of the options.
+func (c *Conn) Timeout() time.Duration { return c.options.Timeout }
+
 // Done is closed when the connection has ended, for whatever reason.
 func (c *Conn) Done() <-chan struct{} { return c.conn.Done() }
 

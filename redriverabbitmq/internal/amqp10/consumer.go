@@ -48,6 +48,8 @@ type Consumer struct {
 	barrier  *amqp.Receiver
 	fence    *fence
 	window   int
+	// over is closed when the link of the fence has ended.
+	over chan struct{}
 
 	mu sync.Mutex
 	// unsettled counts what was handed out here and not settled.
@@ -76,6 +78,11 @@ func (c *Conn) Consume(ctx context.Context, queue string, window int) (*Consumer
 		return nil, errors.Join(fmt.Errorf("fence of queue %s: %w", queue, err), receiver.Close(ctx))
 	}
 	lasting := context.WithoutCancel(ctx)
+	q.over = make(chan struct{})
+	go func() {
+		_, _ = q.barrier.Receive(lasting, nil) // It never has credit: only its end comes.
+		close(q.over)
+	}()
 	q.fence = &fence{drain: func() error { return q.drain(lasting) }}
 	if err := receiver.IssueCredit(uint32(window)); err != nil {
 		return nil, fmt.Errorf("consume queue %s: %w", queue, err)
@@ -89,6 +96,16 @@ func (q *Consumer) drain(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, q.conn.options.Timeout)
 	defer cancel()
 	err := q.barrier.DrainCredit(ctx, nil)
+	if err == nil {
+		// The library ends a drain without an error when the link ends.
+		select {
+		case <-q.conn.Done():
+			err = q.conn.Err()
+		case <-q.over:
+			err = fmt.Errorf("the server has ended the fence of queue %s", q.queue)
+		default:
+		}
+	}
 	if err != nil {
 		q.conn.Abort()
 	}
@@ -128,7 +145,7 @@ func (q *Consumer) Confirm(ctx context.Context) error { return q.fence.confirm(c
 // then waits again and sends nothing, whatever it says. An error that wraps ErrLost
 // says that it was not, and will not be. After any other error nothing was sent.
 func (d *Delivery) Settle(ctx context.Context, s Settlement) error {
-	if err := d.send(ctx, s); err != nil {
+	if err := d.Send(ctx, s); err != nil {
 		return err
 	}
 	if err := d.consumer.Confirm(ctx); err != nil {
@@ -144,7 +161,8 @@ func (d *Delivery) Sent() bool {
 	return d.sent
 }
 
-func (d *Delivery) send(ctx context.Context, s Settlement) error {
+// Send tells the server what becomes of the delivery, and does not wait.
+func (d *Delivery) Send(ctx context.Context, s Settlement) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.sent {
@@ -202,8 +220,8 @@ func (q *Consumer) free() {
 	}
 }
 
-// Pause takes the credit back and gives back what has arrived and was not handed out.
-// No Receive may wait meanwhile.
+// Pause takes the credit back: when it returns, nothing more comes than what Arrived
+// returns. No Receive may wait meanwhile.
 func (q *Consumer) Pause(ctx context.Context) error {
 	q.mu.Lock()
 	if q.paused {
@@ -216,12 +234,7 @@ func (q *Consumer) Pause(ctx context.Context) error {
 		q.conn.Abort() // The library could not drain it another time.
 		return fmt.Errorf("pause queue %s: %w", q.queue, err)
 	}
-	for d := q.Arrived(); d != nil; d = q.Arrived() {
-		if err := d.send(ctx, Settlement{}); err != nil {
-			return fmt.Errorf("pause queue %s: %w", q.queue, err)
-		}
-	}
-	return q.Confirm(ctx)
+	return nil
 }
 
 // Resume ends Pause.

@@ -251,6 +251,9 @@ func TestWindow(t *testing.T) {
 		if err := q.Pause(r.Context()); err != nil {
 			r.Fatal(err)
 		}
+		for d := q.Arrived(); d != nil; d = q.Arrived() {
+			held = append(held, d)
+		}
 		for _, d := range held {
 			r.settle(d, Settlement{Accept: true})
 		}
@@ -258,7 +261,7 @@ func TestWindow(t *testing.T) {
 		if err := q.Resume(); err != nil {
 			r.Fatal(err)
 		}
-		for range 29 {
+		for range 40 - 5 - len(held) {
 			r.settle(r.one(q), Settlement{Accept: true})
 		}
 		r.none(q, 300*time.Millisecond)
