@@ -72,7 +72,7 @@ func (r *rig) harness() brokertest.Harness {
 			t.Cleanup(func() { r.remove(t, queue) })
 			return queue
 		},
-		Lease:     1200 * time.Millisecond,
+		Lease:     1500 * time.Millisecond,
 		Tolerance: 30 * time.Second, // Of a loaded machine: a good one needs a fraction of a second.
 		Timeout:   3 * time.Minute,
 		Hostile: []broker.Header{

@@ -49,9 +49,10 @@ func newKillRun(t *testing.T, version string) *killRun {
 }
 
 // settleDown waits until a server that is killed remembers the queues that were just
-// made: it writes the table of the members of quorum queues down half a second later.
+// made: it writes the table of the members of quorum queues down half a second later,
+// and a member that is not in it begins anew and empty.
 func settleDown() {
-	timer := time.NewTimer(2 * time.Second)
+	timer := time.NewTimer(800 * time.Millisecond)
 	defer timer.Stop()
 	<-timer.C
 }
