@@ -100,9 +100,9 @@ type Breaker struct {
 
 // Peers is what the other messages of the subscription did in this worker.
 type Peers struct {
-	// LastSuccess is when the newest run that succeeded began, or the newest call to
-	// the dependency that failed, if the handler named one. LastFailure is the time
-	// of the newest failure. Both are zero if there was none.
+	// LastSuccess is when the newest run began that had succeeded before this one began,
+	// or the newest call to the dependency that failed, if the handler named one.
+	// LastFailure is the time of the newest failure. Both are zero if there was none.
 	LastSuccess, LastFailure time.Time
 	// Window counts the outcomes of other messages in the poison window.
 	Window poison.Peers

@@ -137,7 +137,9 @@ func (m *Machine) charge(now time.Time, v *decision.Verdict) {
 // peers is what the other messages did: all outcomes less those of this one
 // that this worker can have counted.
 func (m *Machine) peers(now time.Time, it *Item) decision.Peers {
-	p := decision.Peers{LastSuccess: onClock(now, m.lastSuccess), Window: m.window.Count(now)}
+	// What succeeds after this run has begun may have found the downstream well again,
+	// where this one did not, and its verdict may come late: an inbox has to be told.
+	p := decision.Peers{LastSuccess: onClock(now, it.worked), Window: m.window.Count(now)}
 	from := now.Add(-m.cfg.Policy.Poison.Window)
 	for i := range it.Env.Attempts {
 		if a := &it.Env.Attempts[i]; a.Worker == m.cfg.Worker && a.At.After(from) {

@@ -211,7 +211,7 @@ func (m *Machine) Marked(now time.Time, it *Item, err error, out []Action) []Act
 func (m *Machine) start(now time.Time, it *Item, out []Action) []Action {
 	it.state = stateRunning
 	it.run++
-	it.started = now
+	it.started, it.worked = now, m.lastSuccess
 	it.timedOut = false
 	it.due = now.Add(m.cfg.Policy.HandlerTimeout)
 	m.wake(it.due)

@@ -31,6 +31,7 @@ type Item struct {
 	state      state
 	since      time.Time // received
 	started    time.Time // handler started
+	worked     time.Time // when the newest run began that had succeeded by then
 	extendAt   time.Time // next extension of the lease
 	due        time.Time // handler timeout, then the end of its grace; or the next try of a failed move
 	timedOut   bool

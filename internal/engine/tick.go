@@ -78,7 +78,7 @@ func (m *Machine) abandon(now time.Time, it *Item, out []Action) []Action {
 	env := *it.Env
 	heir := &Item{
 		Delivery: it.Delivery, Deliveries: it.Deliveries, ExpiresAt: it.ExpiresAt, Env: &env, Data: it.Data,
-		since: it.since, started: it.started, extendAt: it.extendAt, permit: it.permit, lost: it.lost, run: it.run,
+		since: it.since, started: it.started, worked: it.worked, extendAt: it.extendAt, permit: it.permit, lost: it.lost, run: it.run,
 	}
 	m.all.remove(ghost)
 	ghost.state = stateAbandoned
