@@ -95,6 +95,9 @@ func casesBefore() []rowCase {
 			return v.Reason == envelope.ReasonExpired
 		}},
 		{"a newer release wrote the envelope", decision.RowNewerEnvelope, decision.Release, func(in *decision.Input) { in.Fact = decision.NewerEnvelope }, func(_ *decision.Input, v decision.Verdict) bool { return v.After > 0 }},
+		{"a retry is early by the clock that delayed it", decision.RowEarly, decision.Release, func(in *decision.Input) {
+			in.Fact, in.Until = decision.Early, in.Now.Add(time.Minute)
+		}, func(_ *decision.Input, v decision.Verdict) bool { return v.After == time.Minute && !v.Counted }},
 		{"shutdown costs nothing", decision.RowInterrupted, decision.Release, func(in *decision.Input) { in.Fact = decision.Interrupted }, nil},
 		{"done in the inbox", decision.RowInboxDone, decision.Settle, func(in *decision.Input) { in.Fact = decision.InboxDone }, func(_ *decision.Input, v decision.Verdict) bool { return v.Duplicate }},
 		{"the key belongs to another body", decision.RowInboxConflict, decision.DeadLetter, func(in *decision.Input) { in.Fact = decision.InboxConflict }, func(_ *decision.Input, v decision.Verdict) bool {

@@ -38,6 +38,8 @@ const (
 	InboxUnreachable
 	// NewerEnvelope: the message carries an envelope that a newer release wrote.
 	NewerEnvelope
+	// Early: this worker itself made the retry, and by its own clock it is not due.
+	Early
 	// MoveFailed: the copy could not be written, or it is unknown whether it was.
 	MoveFailed
 	// MoveTooLarge: the copy is too large for the broker after everything that may
@@ -77,7 +79,8 @@ type Input struct {
 	// Started is when this worker began to watch its messages: what it has not seen
 	// is no proof that nothing happened.
 	Started time.Time
-	// Until is the end of somebody else's claim for InboxBusy, and the recovery of
+	// Until is the end of somebody else's claim for InboxBusy, when the retry is due
+	// for Early, and the recovery of
 	// the dependency for DependencyOpen.
 	Until time.Time
 	// Moves counts the failed tries of the pending move, or for OutcomeFailed those

@@ -23,6 +23,7 @@ const (
 	RowSuspect          Row = "suspect"
 	RowRun              Row = "run"
 	RowNewerEnvelope    Row = "newer-envelope"
+	RowEarly            Row = "early"
 	RowInterrupted      Row = "interrupted"
 	RowInboxDone        Row = "inbox-done"
 	RowInboxConflict    Row = "inbox-conflict"
@@ -130,6 +131,11 @@ var table = []row{ //nolint:gochecknoglobals // the rules, never written to
 	// A newer worker knows what this message went through; this one would start it
 	// afresh.
 	{RowNewerEnvelope, on(NewerEnvelope), anyway, always(Verdict{Action: Release, After: newerPause})},
+	// The clocks of broker and worker differ by more than the delay: without this a
+	// retry that costs no attempt would go round without a pause.
+	{RowEarly, on(Early), anyway, func(in *Input) Verdict {
+		return Verdict{Action: Release, After: max(0, in.Until.Sub(in.Now))}
+	}},
 
 	// The handler did not get to say anything about the message.
 	{RowInterrupted, on(Interrupted), anyway, always(Verdict{Action: Release})},

@@ -84,6 +84,10 @@ func (m *Machine) Received(now time.Time, items []*Item, err error, out []Action
 			out = m.apply(now, it, m.decide(m.facts(it, decision.NewerEnvelope, now)), out)
 		case it.Deliveries.Mark.Pending != nil:
 			out = m.apply(now, it, m.decide(m.facts(it, decision.Delivered, now)), out)
+		case m.early(it, now) > 0:
+			in := m.facts(it, decision.Early, now)
+			in.Until = now.Add(m.early(it, now))
+			out = m.apply(now, it, m.decide(in), out)
 		case it.suspect(m):
 			m.suspects.push(it)
 		default:
@@ -94,6 +98,29 @@ func (m *Machine) Received(now time.Time, items []*Item, err error, out []Action
 		m.ramp = min(2*m.ramp, m.cfg.MaxInFlight)
 	}
 	return m.settleDown(now, out)
+}
+
+// clockSlack is by how much the clocks of a worker and its broker may differ
+// without notice.
+const clockSlack = 10 * time.Millisecond
+
+// early is how long it is until a retry that this worker made is due by the clock
+// that it was made by, zero if it is due or another worker made it. The clock may
+// have been set back since: nothing waits for longer than its delay.
+func (m *Machine) early(it *Item, now time.Time) time.Duration {
+	n := len(it.Env.Attempts)
+	if n == 0 {
+		return 0
+	}
+	last := &it.Env.Attempts[n-1]
+	if last.Worker != m.cfg.Worker || last.Replay != it.Env.Replays {
+		return 0
+	}
+	wait := min(last.At.Add(last.Delay).Sub(now), last.Delay)
+	if wait <= clockSlack {
+		return 0
+	}
+	return wait
 }
 
 // dispatch starts what may start.

@@ -72,6 +72,7 @@ func (a *Arena) Close() {
 const (
 	mostSteps = 10_000_000     // a day of waiting for a retry that a wrong clock has put off takes 2,000,000
 	mostTime  = 80 * time.Hour // of virtual time after the last fault
+	mostStill = 100_000        // steps without any passing of time
 )
 
 // Run plays one seed, to its end: of the context only the values are used.
@@ -85,7 +86,15 @@ func (a *Arena) Run(ctx context.Context, seed uint64, o *Options) (*Result, erro
 	}
 	w.schedule()
 	deadline := int64(w.plan.horizon + mostTime)
+	still, at := 0, w.sched.now
 	for w.sched.step(deadline) {
+		if still++; w.sched.now != at {
+			still, at = 0, w.sched.now
+		}
+		if still > mostStill {
+			w.books.violate("no busy loop", "%d steps at %s, in which no time passed", still, time.Duration(at))
+			break
+		}
 		if w.sched.steps > mostSteps || w.sched.fatal != "" || len(w.books.violations) >= mostViolations {
 			break
 		}
