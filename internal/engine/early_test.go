@@ -21,7 +21,7 @@ func TestARetryThatIsEarlyByTheClockThatDelayedItIsGivenBack(t *testing.T) {
 	}{
 		"at once":                {wait: delay, early: true},
 		"in the middle":          {edit: func(a *envelope.Attempt, _ *envelope.Envelope) { a.At = a.At.Add(-delay / 2) }, wait: delay / 2, early: true},
-		"the clock was set back": {edit: func(a *envelope.Attempt, _ *envelope.Envelope) { a.At = a.At.Add(24 * time.Hour) }, wait: delay, early: true},
+		"the clock was set back": {edit: func(a *envelope.Attempt, _ *envelope.Envelope) { a.At = a.At.Add(24 * time.Hour) }},
 		"due":                    {edit: func(a *envelope.Attempt, _ *envelope.Envelope) { a.At = a.At.Add(-delay) }},
 		"of another worker":      {edit: func(a *envelope.Attempt, _ *envelope.Envelope) { a.Worker = "another" }},
 		"replayed since":         {edit: func(_ *envelope.Attempt, e *envelope.Envelope) { e.Replays++ }},

@@ -105,8 +105,8 @@ func (m *Machine) Received(now time.Time, items []*Item, err error, out []Action
 const clockSlack = 10 * time.Millisecond
 
 // early is how long it is until a retry that this worker made is due by the clock
-// that it was made by, zero if it is due or another worker made it. The clock may
-// have been set back since: nothing waits for longer than its delay.
+// that it was made by, zero if it is due, another worker made it, or the clock was
+// set back since and tells nothing.
 func (m *Machine) early(it *Item, now time.Time) time.Duration {
 	n := len(it.Env.Attempts)
 	if n == 0 {
@@ -116,8 +116,8 @@ func (m *Machine) early(it *Item, now time.Time) time.Duration {
 	if last.Worker != m.cfg.Worker || last.Replay != it.Env.Replays {
 		return 0
 	}
-	wait := min(last.At.Add(last.Delay).Sub(now), last.Delay)
-	if wait <= clockSlack {
+	wait := last.At.Add(last.Delay).Sub(now)
+	if wait <= clockSlack || wait > last.Delay {
 		return 0
 	}
 	return wait
