@@ -42,6 +42,10 @@ func openings(brokerType string) (opening, bool) {
 		return opening{openNATS, removeNATS, "see that the server runs and JetStream is on"}, true
 	case config.BrokerKafka:
 		return opening{openKafka, removeKafka, "see that the brokers run and may be reached from here"}, true
+	case config.BrokerRabbitMQ:
+		return opening{openRabbitMQ, removeRabbitMQ, "see that the server runs, with its management plugin if management_url is set"}, true
+	case config.BrokerSQS:
+		return opening{openSQS, removeSQS, "see that AWS credentials are found, such as AWS_ACCESS_KEY_ID or AWS_PROFILE, and that they may list queues"}, true
 	}
 	return opening{}, false
 }

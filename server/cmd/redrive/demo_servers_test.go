@@ -5,6 +5,7 @@ package main
 import (
 	"bufio"
 	"encoding/json"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,6 +15,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/redrive-dev/redrive/internal/servertest"
 )
 
 // visit is a server that the demo runs on.
@@ -24,12 +27,47 @@ type visit struct {
 }
 
 func visits() []visit {
-	return []visit{
+	out := []visit{
 		{"nats", func(t *testing.T) ([]string, []string) {
 			t.Helper()
 			return []string{"--broker", "nats", "--url", natsServer(t)}, nil
 		}},
+		{"kafka", func(t *testing.T) ([]string, []string) {
+			t.Helper()
+			return []string{"--broker", "kafka", "--url", servertest.Kafka(t, servertest.Options{Shared: true}).URL}, nil
+		}},
+		{"sqs", func(t *testing.T) ([]string, []string) {
+			t.Helper()
+			server := servertest.SQS(t, servertest.Options{Shared: true})
+			return []string{"--broker", "sqs", "--url", server.URL}, anyCredentials()
+		}},
+		{"rabbitmq-4.3", rabbitVisit("4.3")},
 	}
+	if os.Getenv("REDRIVE_FULL") == "1" {
+		out = append(out, visit{"rabbitmq-4.0", rabbitVisit("4.0")}, visit{"rabbitmq-3.10", rabbitVisit("3.10")})
+	}
+	return out
+}
+
+func rabbitVisit(version string) func(t *testing.T) (flags, environ []string) {
+	return func(t *testing.T) ([]string, []string) {
+		t.Helper()
+		server := servertest.RabbitMQ(t, version, servertest.Options{Shared: true})
+		return []string{"--broker", "rabbitmq", "--url", server.URL, "--management-url", withoutUser(t, server.Settings["management"])}, nil
+	}
+}
+
+// anyCredentials are what ElasticMQ takes.
+func anyCredentials() []string {
+	return []string{"AWS_ACCESS_KEY_ID=any", "AWS_SECRET_ACCESS_KEY=any", "AWS_REGION=elasticmq"}
+}
+
+func withoutUser(t *testing.T, address string) string {
+	t.Helper()
+	u, err := url.Parse(address)
+	require.NoError(t, err)
+	u.User = nil
+	return u.String()
 }
 
 // TestDemoOnServers runs the demo on each real server, twice: the second run sees

@@ -47,7 +47,7 @@ func (g glance) Inspect(ctx context.Context, spec broker.Spec) (doctor.Inspectio
 		}
 	}
 	caps, err := g.conn.Caps(ctx, spec.Source)
-	found.Notes = caps.Notes
+	found.Facts = caps.Notes
 	return found, err
 }
 

@@ -62,6 +62,8 @@ type Inspection struct {
 	Problems []error
 	// Notes say what settings of a stream of the user's mean.
 	Notes []string
+	// Facts say what the broker can and cannot do. Nothing is wrong with that.
+	Facts []string
 }
 
 // Storage is how full a broker is, in bytes. A Limit below zero is none.
@@ -275,6 +277,9 @@ func (e *examination) subscription(ctx context.Context, s config.Subscription, b
 	}
 	for _, note := range found.Notes {
 		e.warn(label, "see whether that is meant", "%s", trimStop(note))
+	}
+	for _, fact := range found.Facts {
+		e.ok(label, "%s", trimStop(fact))
 	}
 	switch {
 	case len(found.Problems) > 0:
