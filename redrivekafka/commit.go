@@ -18,6 +18,9 @@ type batch struct {
 	done  chan struct{}
 	ended bool
 	err   error
+	// moved says that nothing was confirmed: a partition is gone, and whoever waits has
+	// to look whether it is theirs.
+	moved bool
 }
 
 // end wakes those who wait.
@@ -142,7 +145,9 @@ func (l *lane) shots() []snapshot {
 			p.confirmed = p.sequence // Nothing has been seen: there is nothing to tell.
 			continue
 		}
-		shots = append(shots, p.snapshot())
+		shot := p.snapshot()
+		p.send(sentCommit{shot.position, shot.metadata})
+		shots = append(shots, shot)
 	}
 	return shots
 }
@@ -152,6 +157,13 @@ func (l *lane) tell(ctx context.Context, shots []snapshot, end time.Time) error 
 	ctx, cancel := context.WithDeadline(ctx, end)
 	defer cancel()
 	member, generation := l.client.GroupMetadata()
+	if member == "" || generation < 0 {
+		// A commit without a member would be taken by a group that has none.
+		l.s.mu.Lock()
+		defer l.s.mu.Unlock()
+		l.owe(shots)
+		return kerr.UnknownMemberID
+	}
 	if len(shots) == 0 {
 		return l.heartbeat(ctx, member, generation)
 	}
@@ -217,6 +229,7 @@ func (l *lane) told(shots []snapshot, response *kmsg.OffsetCommitResponse) error
 		switch {
 		case err == nil:
 			p.confirmed = max(p.confirmed, shot.sequence)
+			p.sent = append(p.sent[:0], sentCommit{shot.position, shot.metadata})
 			granted = granted || shot.reach > p.granted
 			p.granted = max(p.granted, shot.reach)
 		case p.gone:

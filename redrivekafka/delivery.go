@@ -73,15 +73,18 @@ func (d *delivery) where() string {
 // Extend makes the lease last for d from now, if the group still knows this member.
 func (d *delivery) Extend(ctx context.Context, wish time.Duration) error {
 	from := time.Now()
-	d.s.mu.Lock()
-	if err := d.heldError(from); err != nil {
+	for again := true; again; {
+		d.s.mu.Lock()
+		if err := d.heldError(from); err != nil {
+			d.s.mu.Unlock()
+			return fmt.Errorf("extend: %w", err)
+		}
+		b := d.r.p.lane.join()
 		d.s.mu.Unlock()
-		return fmt.Errorf("extend: %w", err)
-	}
-	b := d.r.p.lane.join()
-	d.s.mu.Unlock()
-	if err := b.wait(ctx); err != nil {
-		return fmt.Errorf("extend: %s: %w", d.where(), err)
+		if err := b.wait(ctx); err != nil {
+			return fmt.Errorf("extend: %s: %w", d.where(), err)
+		}
+		again = b.moved
 	}
 	d.s.mu.Lock()
 	defer d.s.mu.Unlock()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -80,7 +81,18 @@ func newLane(s *subscription, group string, retries bool, topics []string) (*lan
 	return l, nil
 }
 
-func (l *lane) assigned(context.Context, *kgo.Client, map[string][]int32) {
+// assigned comes before the offsets of new partitions are fetched. What was lost and
+// does not come back is another member's.
+func (l *lane) assigned(_ context.Context, _ *kgo.Client, added map[string][]int32) {
+	l.s.mu.Lock()
+	defer l.s.mu.Unlock()
+	for topic, parts := range l.parts {
+		for id, p := range parts {
+			if p.limbo && !slices.Contains(added[topic], id) {
+				l.abandon(p)
+			}
+		}
+	}
 	l.joinOnce.Do(func() { close(l.joined) })
 }
 
@@ -95,8 +107,17 @@ func (l *lane) fetched(_ context.Context, _ *kgo.Client, response *kmsg.OffsetFe
 		if l.parts[topic] == nil {
 			l.parts[topic] = map[int32]*partition{}
 		}
-		if old := l.parts[topic][id]; old != nil && (old.book != nil || old.out > 0) {
-			return // It has been here all the time.
+		told := ""
+		if metadata != nil {
+			told = *metadata
+		}
+		switch old := l.parts[topic][id]; {
+		case old == nil:
+		case old.limbo && !old.untouched(offset, told):
+			l.abandon(old)
+		case old.limbo || old.book != nil || old.out > 0:
+			old.limbo = false // It has been here all the time.
+			return
 		}
 		p := &partition{
 			lane: l, topic: topic, id: id, info: l.s.infos[topic], start: offset,
@@ -106,9 +127,7 @@ func (l *lane) fetched(_ context.Context, _ *kgo.Client, response *kmsg.OffsetFe
 			p.lines = map[string][]*record{}
 		}
 		if offset >= 0 {
-			if metadata != nil {
-				p.learn(*metadata)
-			}
+			p.learn(told)
 			p.begin(offset)
 		}
 		l.forget(topic, id)
@@ -218,38 +237,48 @@ func (l *lane) give(ctx context.Context, parts map[string][]int32) {
 		_ = s.confirm(ctx, p, last[i]) // What the group does not know comes again.
 		cancel()
 	}
-	l.abandon(parts)
-}
-
-// lose forgets partitions that the group has given to others, or is about to.
-func (l *lane) lose(parts map[string][]int32) {
-	l.pausePolling()
-	l.abandon(parts)
-	l.resumePolling()
-}
-
-func (l *lane) abandon(parts map[string][]int32) {
-	s := l.s
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	for _, p := range all {
+		l.abandon(p)
+	}
+}
+
+// lose is called when the client is cut off from its group: the partitions may be
+// another member's from now on, or still this one's when it has joined again.
+func (l *lane) lose(parts map[string][]int32) {
+	l.pausePolling()
+	defer l.resumePolling()
+	l.s.mu.Lock()
+	defer l.s.mu.Unlock()
 	for topic, ids := range parts {
 		for _, id := range ids {
-			p := l.find(topic, id)
-			if p == nil {
-				continue
+			if p := l.find(topic, id); p != nil {
+				p.limbo = true
 			}
-			p.gone = true
-			l.forget(topic, id)
-			delete(l.dirty, p)
-			for _, r := range p.known {
-				p.drop(r)
-			}
-			s.dropHeld(p)
 		}
 	}
+}
+
+// abandon forgets a partition that is another member's. The caller holds the lock.
+func (l *lane) abandon(p *partition) {
+	s := l.s
+	p.gone = true
+	l.forget(p.topic, p.id)
+	delete(l.dirty, p)
+	if p.paused {
+		// Else it would stay paused when it comes back.
+		l.client.ResumeFetchPartitions(map[string][]int32{p.topic: {p.id}})
+	}
+	for _, r := range p.known {
+		p.drop(r)
+	}
+	s.waiting.drop(p)
+	s.dropHeld(p)
 	// Those who wait look again, and see that it is gone.
 	for _, b := range []*batch{l.batch, l.under} {
 		if b != nil {
+			b.moved = true
 			b.end(nil)
 		}
 	}
@@ -328,8 +357,8 @@ func (l *lane) take(fetches kgo.Fetches) {
 	now := time.Now()
 	fetches.EachPartition(func(f kgo.FetchTopicPartition) {
 		p := l.find(f.Topic, f.Partition)
-		if p == nil {
-			return // Given up meanwhile: the next member has it.
+		if p == nil || p.limbo {
+			return // Given up meanwhile: the next member has it, or it comes again.
 		}
 		for _, kr := range f.Records {
 			r := p.see(kr)

@@ -3,6 +3,7 @@ package redrivekafka_test
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"net"
 	"os"
 	"strings"
@@ -115,7 +116,16 @@ func (c *linkConn) Write(p []byte) (int, error) {
 	if swallow {
 		return len(p), nil
 	}
-	return c.Conn.Write(p)
+	n, err := c.Conn.Write(p)
+	return n, reset("write", err)
+}
+
+// reset is what a client sees of a connection that its peer has ended.
+func reset(op string, err error) error {
+	if errors.Is(err, net.ErrClosed) {
+		return &net.OpError{Op: op, Net: "tcp", Err: os.NewSyscallError(op, syscall.ECONNRESET)}
+	}
+	return err
 }
 
 func (c *linkConn) Read(p []byte) (int, error) {
@@ -125,7 +135,7 @@ func (c *linkConn) Read(p []byte) (int, error) {
 		swallow := c.link.answers
 		c.link.mu.Unlock()
 		if err != nil || !swallow {
-			return n, err
+			return n, reset("read", err)
 		}
 	}
 }

@@ -71,7 +71,35 @@ type partition struct {
 	// leaving says that it is about to be given up: nothing more is handed out. clean
 	// says that nothing is handed out any more, gone that it is another member's.
 	leaving, clean, gone bool
-	paused               bool
+	// limbo says that this client was cut off from the group, which may have given the
+	// partition to another member, or not: nothing is handed out until that is known.
+	limbo  bool
+	paused bool
+	// sent are the commits that may be what the group knows: the last one that was
+	// confirmed, and those after it.
+	sent []sentCommit
+}
+
+// sentCommit is an offset with its note.
+type sentCommit struct {
+	position int64
+	metadata string
+}
+
+// send remembers a commit that is about to be sent.
+func (p *partition) send(c sentCommit) {
+	const most = 16
+	if len(p.sent) == most {
+		p.sent = append(p.sent[:0], p.sent[1:]...)
+	}
+	p.sent = append(p.sent, c)
+}
+
+// untouched says whether what the group knows was told by this member. Another
+// member that had the partition meanwhile would have told how far it hands out
+// records, before it did.
+func (p *partition) untouched(position int64, metadata string) bool {
+	return p.book != nil && slices.Contains(p.sent, sentCommit{position, metadata})
 }
 
 // begin makes the book when the first offset is known.

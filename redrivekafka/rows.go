@@ -6,7 +6,7 @@ import "slices"
 // those that an earlier member left for records that have not been seen yet.
 func (p *partition) currentRows(position int64) []row {
 	var rows []row
-	for r := range p.noted {
+	list := func(r *record) {
 		out := row{offset: r.offset, deliveries: r.deliveries, reached: p.crashes(r.offset), mark: r.mark, envelope: r.envelope}
 		if !p.clean && r.offset < p.reach {
 			out.reached++
@@ -15,6 +15,17 @@ func (p *partition) currentRows(position int64) []row {
 			out.until = r.due
 		}
 		rows = append(rows, out)
+	}
+	for r := range p.noted {
+		list(r)
+	}
+	if p.clean {
+		// The next member cannot tell from reached what was handed out here.
+		for _, r := range p.known {
+			if _, done := p.noted[r]; !done && r.deliveries > 0 {
+				list(r)
+			}
+		}
 	}
 	for offset, r := range p.rows {
 		if offset >= position {

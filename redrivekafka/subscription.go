@@ -278,7 +278,7 @@ func (s *subscription) takeAgain(now time.Time, out []broker.Delivery, limit int
 	for _, r := range s.again {
 		switch {
 		case r.p.gone || r.finished:
-		case len(out) >= limit || r.p.leaving:
+		case len(out) >= limit || r.p.leaving || r.p.limbo:
 			kept = append(kept, r)
 		default:
 			out = append(out, s.hand(r, now))
@@ -333,7 +333,7 @@ func (s *subscription) takeReady(now time.Time, out []broker.Delivery, limit int
 // take removes the next record that may be handed out, nil if there is none. want is
 // how many are asked for.
 func (p *partition) take(want int) *record {
-	for len(p.ready) > 0 && !p.leaving {
+	for len(p.ready) > 0 && !p.leaving && !p.limbo {
 		r := p.ready[0]
 		if r.offset >= p.granted {
 			p.ask(want)
@@ -559,6 +559,13 @@ func (s *subscription) depart(ctx context.Context) {
 		leaving.Go(func() { _ = l.leave(ctx) }) // The group notices by itself that it is gone.
 	}
 	leaving.Wait()
+	s.mu.Lock()
+	for _, l := range lanes {
+		for _, p := range slices.Clone(l.order) {
+			l.abandon(p) // Of a group that could not be left.
+		}
+	}
+	s.mu.Unlock()
 	if s.cancel != nil {
 		s.cancel()
 	}

@@ -2,6 +2,7 @@ package redrivekafka
 
 import (
 	"container/heap"
+	"slices"
 	"time"
 )
 
@@ -64,6 +65,15 @@ func (w *waiting) take(now time.Time) *record {
 	}
 	r, _ := heap.Pop(w).(*record)
 	return r
+}
+
+// drop takes the records of a partition out.
+func (w *waiting) drop(p *partition) {
+	kept := slices.DeleteFunc(*w, func(r *record) bool { return r.p == p })
+	if len(kept) < len(*w) {
+		*w = kept
+		heap.Init(w)
+	}
 }
 
 // next is the time of the next record, zero if there is none.
