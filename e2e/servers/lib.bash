@@ -116,8 +116,12 @@ alive() {
   local pid start
   [[ -e $dir/$1.pid ]] && read -r pid start <"$dir/$1.pid" || return 1
   [[ -n $start && $(began "$pid") == "$start" ]] || return 1
-  # A killed process that nobody has waited for is gone all the same.
-  [[ ! -e /proc/$pid/stat || $(sed 's/.*) //' "/proc/$pid/stat" 2>/dev/null | cut -c1) != Z ]] || return 1
+  # A killed process that nobody has waited for is gone all the same, but not before
+  # its last thread is, which holds its ports.
+  if [[ $(sed 's/.*) //' "/proc/$pid/stat" 2>/dev/null | cut -c1) == Z ]]; then
+    local threads=("/proc/$pid/task/"*)
+    [[ ${#threads[@]} -gt 1 ]] || return 1
+  fi
   echo "$pid"
 }
 

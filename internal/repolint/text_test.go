@@ -3,6 +3,7 @@ package repolint_test
 import (
 	"net/url"
 	"os"
+	"os/exec"
 	"path"
 	"path/filepath"
 	"regexp"
@@ -174,4 +175,31 @@ func anchors(text string) []string {
 		seen[slug]++
 	}
 	return found
+}
+
+// TestShellScripts has bash read every script, and where it is installed shellcheck.
+func TestShellScripts(t *testing.T) {
+	bash, err := exec.LookPath("bash")
+	if err != nil {
+		t.Skip("no bash here")
+	}
+	scripts := files(t, func(name string) bool {
+		return !inTestdata(name) && (strings.HasSuffix(name, ".bash") || strings.HasPrefix(read(t, name), "#!/usr/bin/env bash\n"))
+	})
+	if len(scripts) < 10 {
+		t.Fatalf("found only %q", scripts)
+	}
+	check := func(program string, arguments ...string) {
+		cmd := exec.CommandContext(t.Context(), program, append(arguments, scripts...)...)
+		cmd.Dir = root(t)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Errorf("%s: %v\n%s", program, err, out)
+		}
+	}
+	check(bash, "-c", `for script; do bash -n "$script" || failed=1; done; exit ${failed:-0}`, "bash")
+	shellcheck, err := exec.LookPath("shellcheck")
+	if err != nil {
+		t.Skip("bash reads the scripts; shellcheck is not installed")
+	}
+	check(shellcheck, "--external-sources", "--severity=warning")
 }

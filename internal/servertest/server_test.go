@@ -63,6 +63,14 @@ func TestKilledServerKeepsWhatItConfirmed(t *testing.T) {
 			request(t, "POST", api+"exchanges/%2F/amq.default/publish", nil, message("kept", "as it was"))
 			// The API does not wait for a confirmation, but what can be got is on disk.
 			eventually(t, "the message", look)
+			// A quorum queue itself is not on disk when its declaration is confirmed: that a
+			// server has it is written about half a second later, and a queue of a server
+			// that is killed before never answers again.
+			names := filepath.Join(server.Settings["dir"], "srv", "data", "redrive@localhost", "quorum", "redrive@localhost", "names.dets")
+			eventually(t, "the queue in "+names, func() bool {
+				registered, err := os.ReadFile(names)
+				return err == nil && bytes.Contains(registered, []byte("kept"))
+			})
 			server.Kill()
 			server.Restart()
 			// Its leader is elected anew, which takes a moment after the API answers.
