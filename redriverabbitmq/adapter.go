@@ -66,8 +66,10 @@ func Connect(ctx context.Context, config Config) (*Broker, error) {
 		}
 	}
 	b.publisher = newPublisher(b.trunk, b.sizes)
-	b.beats = &heartbeats{b: b}
-	b.drains = &drains{b: b}
+	// A stream that has lost its place closes connections: it has one of its own.
+	aside := newTrunk(config)
+	b.beats = &heartbeats{b: b, trunk: aside, publisher: newPublisher(aside, b.sizes)}
+	b.drains = &drains{b: b, gone: make(chan struct{})}
 	return b, nil
 }
 
@@ -98,8 +100,10 @@ func (b *Broker) Close(ctx context.Context) error {
 	all.Wait()
 	b.drains.rest(ctx)
 	b.publisher.stopWriting()
-	errs = append(errs, b.trunk.close())
+	b.beats.publisher.stopWriting()
+	errs = append(errs, b.trunk.close(), b.beats.trunk.close())
 	b.publisher.wait()
+	b.beats.publisher.wait()
 	b.manage.close()
 	return errors.Join(errs...)
 }

@@ -75,6 +75,11 @@ type Config struct {
 	// tell. What a worker holds goes back when nine tenths of it have passed, or a
 	// minute less if that is earlier. Default: 30 min, which is the server's.
 	ConsumerTimeout time.Duration
+	// NewQueueWait is how long Ensure and Open wait after they made a queue. RabbitMQ
+	// 4.3.6 that is killed in the first seconds of a quorum queue or stream forgets that
+	// it has written to it: messages that it had confirmed were gone after a kill within
+	// a second, and none after six. Negative means no wait. Default: 4 s.
+	NewQueueWait time.Duration
 	// RetryWindow is how many retries that are due within a second, or are due and
 	// wait for a free hand, one subscription holds. Default: 1024.
 	RetryWindow int
@@ -99,6 +104,7 @@ func (c Config) WithDefaults() Config {
 	setDefault(&c.Heartbeat, 10*time.Second)
 	setDefault(&c.ReconnectWait, 250*time.Millisecond)
 	setDefault(&c.ConsumerTimeout, 30*time.Minute)
+	setDefault(&c.NewQueueWait, 4*time.Second)
 	setDefault(&c.RetryWindow, 1024)
 	setDefault(&c.MaxMessage, 16<<20)
 	if c.Dial == nil {

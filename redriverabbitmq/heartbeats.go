@@ -18,7 +18,9 @@ import (
 // without harm. It remembers the newest record of each key, and reads on from where
 // it stopped.
 type heartbeats struct {
-	b *Broker
+	b         *Broker
+	trunk     *trunk
+	publisher *publisher
 
 	// lock is held by whoever reads.
 	lock sync.Mutex
@@ -100,7 +102,7 @@ func (h *heartbeats) read(ctx context.Context) ([]broker.Letter, error) {
 	go func() {
 		h.lock.Lock()
 		defer h.lock.Unlock()
-		err := h.b.trunk.ask(ctx, h.catchUp)
+		err := h.patiently(ctx, func() error { return h.trunk.ask(ctx, h.catchUp) })
 		out = h.sorted()
 		done <- err
 	}()
@@ -113,6 +115,36 @@ func (h *heartbeats) read(ctx context.Context) ([]broker.Letter, error) {
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
+}
+
+// patiently repeats what fails while the stream looks for its place, as it does
+// for a moment after it was made and after a restart of its node.
+func (h *heartbeats) patiently(ctx context.Context, try func() error) error {
+	end := time.Now().Add(h.b.config.Timeout)
+	for {
+		err := try()
+		if err == nil || errors.Is(err, errTimeout) || hasCode(err, amqp.NotFound) || !hasCode(err, amqp.ResourceError, amqp.InternalError) || time.Now().After(end) {
+			return err
+		}
+		timer := time.NewTimer(glance)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return err
+		}
+	}
+}
+
+// publish stores a record. Two of one are no harm: the newest counts.
+func (h *heartbeats) publish(ctx context.Context, p *amqp.Publishing) error {
+	return h.patiently(ctx, func() error {
+		pr, err := h.publisher.send(ctx, nativeName(broker.QueueHeartbeats), p)
+		if err != nil {
+			return err
+		}
+		return pr.wait(ctx, h.b.config.PublishTimeout)
+	})
 }
 
 func (h *heartbeats) sorted() []broker.Letter {

@@ -69,17 +69,12 @@ func (v view) Drain(ctx context.Context, batch int, sink func(context.Context, [
 // queue is empty.
 const quiet = 50 * time.Millisecond
 
-// drains keeps the channels on which queues are drained. They stay open: a
-// channel that is closed right after its acknowledgements makes the broker forget
-// some.
+// drains are the runs of a Broker over queues.
 type drains struct {
 	b *Broker
-
-	mu   sync.Mutex
-	idle []*amqp.Channel
-	// last is when something was acknowledged.
-	last time.Time
-	seq  int
+	// closing are channels that stay open for a moment after their run.
+	closing sync.WaitGroup
+	gone    chan struct{}
 }
 
 func (d *drains) run(ctx context.Context, queue string, batch int, sink func(context.Context, []broker.Letter) error) error {
@@ -87,14 +82,13 @@ func (d *drains) run(ctx context.Context, queue string, batch int, sink func(con
 	if err != nil {
 		return err
 	}
-	ch := d.take()
 	type opened struct {
 		r   *drain
 		err error
 	}
 	done := make(chan opened, 1)
 	go func() {
-		r, err := d.begin(conn, ch, queue, batch)
+		r, err := d.begin(conn, queue, batch)
 		done <- opened{r, err}
 	}()
 	var r *drain
@@ -107,23 +101,15 @@ func (d *drains) run(ctx context.Context, queue string, batch int, sink func(con
 			return err
 		}
 	case <-ctx.Done():
+		go func() {
+			if o := <-done; o.err == nil {
+				_ = o.r.ch.Close() // Nobody waits for it any more.
+			}
+		}()
 		return context.Cause(ctx)
 	}
 	err = r.batches(ctx, sink)
 	return errors.Join(err, d.end(ctx, r))
-}
-
-func (d *drains) take() *amqp.Channel {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	for len(d.idle) > 0 {
-		ch := d.idle[len(d.idle)-1]
-		d.idle = d.idle[:len(d.idle)-1]
-		if !ch.IsClosed() {
-			return ch
-		}
-	}
-	return nil
 }
 
 // drain is one run over a queue.
@@ -131,26 +117,20 @@ type drain struct {
 	b          *Broker
 	ch         *amqp.Channel
 	queue      string
-	tag        string
 	batch      int
 	deliveries <-chan amqp.Delivery
 }
 
-func (d *drains) begin(conn *amqp.Connection, ch *amqp.Channel, queue string, batch int) (*drain, error) {
-	var err error
-	if ch == nil {
-		if ch, err = conn.Channel(); err != nil {
-			return nil, err
-		}
+func (d *drains) begin(conn *amqp.Connection, queue string, batch int) (*drain, error) {
+	ch, err := conn.Channel()
+	if err != nil {
+		return nil, err
 	}
-	d.mu.Lock()
-	d.seq++
-	r := &drain{b: d.b, ch: ch, queue: queue, tag: fmt.Sprintf("redrive-drain-%d", d.seq), batch: batch}
-	d.mu.Unlock()
+	r := &drain{b: d.b, ch: ch, queue: queue, batch: batch}
 	if err = ch.Qos(min(batch, 60_000), 0, false); err != nil {
 		return nil, err
 	}
-	r.deliveries, err = ch.Consume(queueOf(queue), r.tag, false, false, false, false, nil)
+	r.deliveries, err = ch.Consume(queueOf(queue), consumerTag, false, false, false, false, nil)
 	return r, err
 }
 
@@ -173,11 +153,12 @@ func (r *drain) batches(ctx context.Context, sink func(context.Context, []broker
 	}
 }
 
-// next reads a batch. An empty one means that the queue is empty.
+// next reads a batch. An empty one means that the queue is empty: it said so, and
+// nothing came before and after.
 func (r *drain) next(ctx context.Context) (letters []broker.Letter, last uint64, err error) {
 	timer := time.NewTimer(quiet)
 	defer timer.Stop()
-	for len(letters) < r.batch {
+	for asked := 0; len(letters) < r.batch; {
 		select {
 		case d, ok := <-r.deliveries:
 			if !ok {
@@ -190,8 +171,11 @@ func (r *drain) next(ctx context.Context) (letters []broker.Letter, last uint64,
 				return letters, last, nil
 			}
 			empty, err := r.empty(ctx)
-			if err != nil || empty {
+			if err != nil || empty && asked > 0 {
 				return nil, 0, err
+			}
+			if empty {
+				asked++
 			}
 			timer.Reset(quiet)
 		case <-ctx.Done():
@@ -201,15 +185,14 @@ func (r *drain) next(ctx context.Context) (letters []broker.Letter, last uint64,
 	return letters, last, nil
 }
 
-// empty asks whether there is nothing to come. What the broker has sent before
-// its answer has arrived by then.
+// empty asks whether no letter is ready. One may be on its way.
 func (r *drain) empty(ctx context.Context) (bool, error) {
 	var q amqp.Queue
 	err := r.call(ctx, func() (err error) {
 		q, err = r.ch.QueueDeclarePassive(queueOf(r.queue), true, false, false, false, nil)
 		return err
 	})
-	return err == nil && q.Messages == 0 && len(r.deliveries) == 0, err
+	return err == nil && q.Messages == 0, err
 }
 
 // acknowledge removes everything up to a delivery, and returns when the broker
@@ -224,9 +207,6 @@ func (r *drain) acknowledge(ctx context.Context, tag uint64) error {
 	if err != nil {
 		return unknown("remove the letters", err)
 	}
-	r.b.drains.mu.Lock()
-	r.b.drains.last = time.Now()
-	r.b.drains.mu.Unlock()
 	return nil
 }
 
@@ -246,10 +226,12 @@ func (r *drain) call(ctx context.Context, question func() error) error {
 }
 
 // end stops the deliveries and gives back what is in hand. The context of the
-// drain may be over, which is no reason to keep letters.
+// drain may be over, which is no reason to keep letters. The channel stays open for
+// a moment: one that is closed right after its acknowledgements makes the broker
+// forget some.
 func (d *drains) end(ctx context.Context, r *drain) error {
 	err := r.call(context.WithoutCancel(ctx), func() error {
-		if err := r.ch.Cancel(r.tag, false); err != nil {
+		if err := r.ch.Cancel(consumerTag, false); err != nil {
 			return err
 		}
 		for range r.deliveries {
@@ -264,27 +246,30 @@ func (d *drains) end(ctx context.Context, r *drain) error {
 		_ = r.ch.Close() // Then they go back with the channel.
 		return fmt.Errorf("give back what was not taken: %w", err)
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if len(d.idle) < maxIdle {
-		d.idle = append(d.idle, r.ch)
-	}
+	d.closing.Go(func() {
+		timer := time.NewTimer(linger)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+		case <-d.gone:
+		}
+		_ = r.ch.Close() // Else it ends with the connection.
+	})
 	return nil
 }
 
-// rest waits until the broker has written the newest acknowledgements.
+// rest waits until the broker has written the newest acknowledgements, at the end
+// of the Broker.
 func (d *drains) rest(ctx context.Context) {
-	d.mu.Lock()
-	left := linger - time.Since(d.last)
-	d.mu.Unlock()
-	if left <= 0 {
-		return
-	}
-	timer := time.NewTimer(left)
-	defer timer.Stop()
+	done := make(chan struct{})
+	go func() {
+		d.closing.Wait()
+		close(done)
+	}()
 	select {
-	case <-timer.C:
+	case <-done:
 	case <-ctx.Done():
+		close(d.gone)
 	}
 }
 

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"time"
 
+	amqp "github.com/rabbitmq/amqp091-go"
+
 	"github.com/redrive-dev/redrive/broker"
 )
 
@@ -24,7 +26,15 @@ func (b *Broker) Publish(ctx context.Context, messages []broker.Outbound) []erro
 func (b *Broker) publishWindow(ctx context.Context, messages []broker.Outbound, errs []error) {
 	promises := make([]*promise, len(messages))
 	for i := range messages {
-		promises[i], errs[i] = b.begin(ctx, &messages[i])
+		queue, p, err := b.prepare(ctx, &messages[i])
+		switch {
+		case err != nil:
+			errs[i] = err
+		case broker.KindOf(messages[i].Queue) == broker.KindHeartbeats:
+			errs[i] = b.beats.publish(ctx, p)
+		default:
+			promises[i], errs[i] = b.publisher.send(ctx, queue, p)
+		}
 	}
 	patience := b.config.PublishTimeout
 	for i, pr := range promises {
@@ -41,22 +51,23 @@ func (b *Broker) publishWindow(ctx context.Context, messages []broker.Outbound, 
 	}
 }
 
-func (b *Broker) begin(ctx context.Context, o *broker.Outbound) (*promise, error) {
+// prepare makes the publication of a message, and says where it goes.
+func (b *Broker) prepare(ctx context.Context, o *broker.Outbound) (queue string, p *amqp.Publishing, err error) {
 	if ctx.Err() != nil {
-		return nil, fmt.Errorf("not sent: %w", context.Cause(ctx))
+		return "", nil, fmt.Errorf("not sent: %w", context.Cause(ctx))
 	}
 	if broker.KindOf(o.Queue) == broker.KindHeartbeats && len(o.Key) == 0 {
-		return nil, errors.New("a heartbeat without a key: nothing tells which one it replaces")
+		return "", nil, errors.New("a heartbeat without a key: nothing tells which one it replaces")
 	}
 	now := time.Now()
 	mine := own{id: o.ID, envelope: o.Envelope, key: o.Key, expiresAt: formatExpiry(o.ExpiresAt), time: now}
 	if mine.id == "" {
 		mine.id = "r:" + rand.Text() // So that it is known when it comes back.
 	}
-	p := encode(o.Headers, mine)
-	p.Body = o.Body
+	m := encode(o.Headers, mine)
+	m.Body = o.Body
 	if broker.KindOf(o.Queue) != broker.KindSource {
-		p.Headers[HeaderStoredAt] = now.UnixMilli()
+		m.Headers[HeaderStoredAt] = now.UnixMilli()
 	}
-	return b.publisher.send(ctx, queueOf(o.Queue), &p)
+	return queueOf(o.Queue), &m, nil
 }

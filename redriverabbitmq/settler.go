@@ -32,6 +32,7 @@ type settler struct {
 type order struct {
 	tag  uint64
 	verb verb
+	lane *lane
 	done chan struct{}
 	err  error
 }
@@ -47,8 +48,8 @@ const (
 )
 
 // place puts an order into the next batch.
-func (s *settler) place(tag uint64, v verb) *order {
-	o := &order{tag: tag, verb: v, done: make(chan struct{})}
+func (s *settler) place(tag uint64, v verb, of *lane) *order {
+	o := &order{tag: tag, verb: v, lane: of, done: make(chan struct{})}
 	s.mu.Lock()
 	s.queue = append(s.queue, o)
 	start := !s.busy
@@ -100,6 +101,9 @@ func (s *settler) work() {
 		for _, o := range batch {
 			o.err = err
 			close(o.done)
+			if err == nil && o.lane != nil {
+				o.lane.count(-1)
+			}
 		}
 	}
 }
@@ -193,7 +197,7 @@ func (t *ticket) once(v verb) *order {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.made == nil {
-		t.made = t.lane.settler.place(t.tag, v)
+		t.made = t.lane.settler.place(t.tag, v, t.lane)
 	}
 	return t.made
 }
@@ -218,7 +222,7 @@ func (t *ticket) giveBack(ctx context.Context, _ *broker.Mark) error {
 }
 
 func (t *ticket) alive(ctx context.Context) error {
-	return t.lane.settler.wait(ctx, t.lane.settler.place(0, ask))
+	return t.lane.settler.wait(ctx, t.lane.settler.place(0, ask, nil))
 }
 
 func (t *ticket) native(context.Context, broker.Outcome) (broker.Receipt, bool, error) {

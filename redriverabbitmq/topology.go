@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
@@ -115,6 +116,8 @@ type look struct {
 	info queueInfo
 	// differs is what a declaration complained about, where nothing is seen.
 	differs string
+	// made says that it was made just now.
+	made bool
 }
 
 func (l look) count() broker.CountKind {
@@ -237,18 +240,25 @@ func (b *Broker) ensure(ctx context.Context, spec broker.Spec) (broker.CountKind
 		return 0, err
 	}
 	b.remember(names)
-	return source.count(), nil
+	return source.count(), b.ripen(ctx, looks)
 }
 
 // ensureQueue makes a queue if there is none, and says how it is made.
 func (b *Broker) ensureQueue(ctx context.Context, p plan) (look, error) {
-	arguments := p.arguments(b.server)
+	made := true
 	if b.manage != nil || p.role == roleSource {
 		found, err := b.look(ctx, p.name)
 		if err != nil || found.kind != "" {
 			return found, err
 		}
+	} else {
+		exists, err := b.exists(ctx, p.name)
+		if err != nil {
+			return look{}, err
+		}
+		made = !exists
 	}
+	arguments := p.arguments(b.server)
 	differs, err := b.differs(ctx, p.name, arguments)
 	if err != nil {
 		return look{}, fmt.Errorf("declare queue %q: %w", p.name, err)
@@ -257,7 +267,22 @@ func (b *Broker) ensureQueue(ctx context.Context, p plan) (look, error) {
 	if differs == argType && kind == kindQuorum {
 		kind = kindClassic
 	}
-	return look{name: p.name, kind: kind, differs: differs}, nil
+	return look{name: p.name, kind: kind, differs: differs, made: made}, nil
+}
+
+// ripen waits until queues that were made just now survive a kill of the broker.
+func (b *Broker) ripen(ctx context.Context, looks []look) error {
+	if b.config.NewQueueWait <= 0 || !slices.ContainsFunc(looks, func(l look) bool { return l.made }) {
+		return nil
+	}
+	timer := time.NewTimer(b.config.NewQueueWait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("wait until new queues are safe: %w", context.Cause(ctx))
+	}
 }
 
 func (b *Broker) remember(names broker.Names) {
