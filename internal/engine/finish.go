@@ -223,6 +223,12 @@ func (m *Machine) apply(now time.Time, it *Item, v decision.Verdict, out []Actio
 			m.resting++
 			it.due = now.Add(min(wait, m.holdMax))
 			m.wake(it.due)
+			if it.alone {
+				// Its handler has returned, or was never called: the death of this process
+				// while it is kept here is not its doing.
+				it.alone = false
+				out = append(out, Action{Kind: StoreMark, Item: it, Mark: m.released(it)})
+			}
 			return out
 		}
 		return m.emitRelease(it, out)

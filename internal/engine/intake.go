@@ -213,6 +213,7 @@ func (m *Machine) Marked(now time.Time, it *Item, err error, out []Action) []Act
 	}
 	switch {
 	case err == nil && !m.stopping && !it.lost:
+		it.alone = true
 		out = m.start(now, it, out)
 	default:
 		// Without a durable marker the message must not run: if it kills the process
@@ -269,17 +270,23 @@ func (m *Machine) release(it *Item, out []Action) []Action {
 }
 
 func (m *Machine) emitRelease(it *Item, out []Action) []Action {
-	mark := broker.Mark{}
-	if m.cfg.Caps.Marks {
-		mark = it.Deliveries.Mark
-		mark.Explained++
-	}
 	if it.state == stateResting {
 		m.resting--
 	}
 	m.move(it)
 	v := it.verdict()
-	return append(out, Action{Kind: Settle, Item: it, Verdict: v, Mark: mark, Pending: v.Row == decision.RowMoveGiveBack})
+	return append(out, Action{Kind: Settle, Item: it, Verdict: v, Mark: m.released(it), Pending: v.Row == decision.RowMoveGiveBack})
+}
+
+// released is the mark of an item that is given back: this delivery is explained, and
+// did not end a process.
+func (m *Machine) released(it *Item) broker.Mark {
+	if !m.cfg.Caps.Marks {
+		return broker.Mark{}
+	}
+	mark := it.Deliveries.Mark
+	mark.Explained++
+	return mark
 }
 
 func (m *Machine) drop(it *Item, out []Action) []Action {

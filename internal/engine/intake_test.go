@@ -19,6 +19,7 @@ type flow struct {
 	asked   []int // sizes of the Receives so far
 	running []*engine.Item
 	moving  []*engine.Item
+	marks   []broker.Mark
 }
 
 func newFlow(t *testing.T, concurrency, window int) *flow {
@@ -45,7 +46,9 @@ func (f *flow) do(actions []engine.Action) {
 			f.running = append(f.running, a.Item)
 		case engine.Settle:
 			f.moving = append(f.moving, a.Item)
-		case engine.Cancel, engine.StoreMark, engine.Extend, engine.PauseIntake, engine.Notify:
+		case engine.StoreMark:
+			f.marks = append(f.marks, a.Mark)
+		case engine.Cancel, engine.Extend, engine.PauseIntake, engine.Notify:
 		}
 	}
 }

@@ -42,6 +42,7 @@ type Item struct {
 	moves      int
 	unreported int  // failed tries to report the outcome
 	noted      bool // the pending move is marked on the stored copy
+	alone      bool // its stored mark says that it was started alone
 	prev, next *Item
 }
 

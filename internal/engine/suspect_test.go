@@ -149,3 +149,26 @@ func TestWhatIsHeldForLaterIsGivenUp(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 }
+
+// A suspect that returned without a verdict of its own, and is kept here because the
+// broker cannot delay it, is cleared at once: the death of the process is not its doing.
+func TestASuspectThatIsKeptForLaterIsCleared(t *testing.T) {
+	f := newFlowWith(t, broker.Caps{Marks: true, Count: broker.CountExact}, decision.Policy{})
+	earlier := broker.Deliveries{Earlier: 3, Kind: broker.CountExact, Mark: broker.Mark{Explained: 1, StartedAlone: 1}}
+	suspect := &engine.Item{Delivery: stored{"000001"}, Deliveries: earlier}
+	f.deliver(suspect)
+	if want := (broker.Mark{Explained: 1, StartedAlone: 2}); !slices.Equal(f.marks, []broker.Mark{want}) {
+		t.Fatalf("marks before it starts: %+v, want %+v", f.marks, want)
+	}
+	f.do(f.m.Marked(f.now, suspect, nil, nil))
+	f.do(f.m.Finished(f.now, suspect, &engine.Result{Fact: decision.InboxBusy, Until: f.now.Add(time.Minute)}, nil))
+	want := broker.Mark{Explained: 2, StartedAlone: 1}
+	if len(f.moving) != 0 || len(f.marks) != 2 || f.marks[1] != want {
+		t.Fatalf("kept for later: %d moves, marks %+v, want %+v", len(f.moving), f.marks, want)
+	}
+	f.do(f.m.Marked(f.now, suspect, nil, nil))
+	f.pass(time.Minute)
+	if len(f.moving) != 1 {
+		t.Errorf("%d given back after its time, want 1", len(f.moving))
+	}
+}
