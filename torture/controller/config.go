@@ -61,6 +61,10 @@ type Config struct {
 	OutageFrom, OutageTo int
 	// Server is the redrive binary. Required for the embedded broker.
 	Server string
+	// Instance is a server of the Broker to run on, which is killed and started again
+	// if the run says so, and is up at its end. Default: one is started for the run.
+	// Not for the embedded broker.
+	Instance *Server
 	// Worker is a program that calls worker.Main when it finds worker.Variable.
 	// Required.
 	Worker string
@@ -128,6 +132,7 @@ func (c Config) ValidateScript() error {
 	}
 	return errors.Join(
 		check(slices.Contains(Brokers(), c.Broker), "Broker %q is none of %s", c.Broker, strings.Join(Brokers(), ", ")),
+		check(c.Instance == nil || c.Instance.broker == c.Broker, "Instance must be one of %s", c.Broker),
 		check(c.PowerCuts == 0 || kindOf(c.Broker).disk, "PowerCuts must be 0 for %s, whose disk is not ours, got %d", c.Broker, c.PowerCuts),
 		check(c.Messages >= 1 && c.Messages <= 10_000_000, "Messages must be 1 to 10,000,000, got %d", c.Messages),
 		check(c.Kills >= 0 && c.Kills <= 100_000, "Kills must be 0 to 100,000, got %d", c.Kills),
@@ -138,6 +143,7 @@ func (c Config) ValidateScript() error {
 		check(c.Pause >= time.Millisecond && c.Pause <= time.Minute, "Pause must be 1 ms to 1 min, got %s", c.Pause),
 		check(c.Lease >= 0 && c.Lease <= time.Minute, "Lease must be 0 to 1 min, got %s", c.Lease),
 		check(c.Groups == 1 || c.Groups == workers, "Groups must be 1 or %d, got %d", workers, c.Groups),
+		check(c.Groups == 1 || !kindOf(c.Broker).oneGroup, "Groups must be 1 for %s, got %d", c.Broker, c.Groups),
 		check(c.Groups == 1 || !c.Inbox, "Inbox is for one consumer group, got Groups %d", c.Groups),
 		c.Budget.Validate(),
 		check(c.Mutant == "" || slices.Contains(mutant.Names(), c.Mutant),

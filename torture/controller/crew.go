@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -54,7 +55,7 @@ func (c *crew) hire() error {
 				continue
 			}
 		}
-		m, err := c.start(i % c.run.config.Groups)
+		m, err := c.start(i)
 		if err != nil {
 			return err
 		}
@@ -63,12 +64,15 @@ func (c *crew) hire() error {
 	return nil
 }
 
-// start starts a worker of a consumer group, counted from 0.
-func (c *crew) start(group int) (*member, error) {
+// start starts a worker in a place, counted from 0.
+func (c *crew) start(place int) (*member, error) {
 	c.started++
-	r := c.run
+	r, group := c.run, place%c.run.config.Groups
+	to := r.site.connection()
+	to.Options = maps.Clone(to.Options)
+	to.Options[worker.OptionMember] = fmt.Sprintf("place-%d", place)
 	config := worker.Config{
-		Broker: r.site.connection(), KeyHeader: r.keyHeader(), Source: r.names(group).Source, Group: groups[group], Budget: r.config.Budget, Lease: r.config.Lease,
+		Broker: to, KeyHeader: r.keyHeader(), Source: r.names(group).Source, Group: groups[group], Budget: r.config.Budget, Lease: r.config.Lease,
 		Scenario: r.scenario, Mutant: r.config.Mutant, Outage: r.outage(),
 		Journal: filepath.Join(r.journals(group), fmt.Sprintf("%06d", c.started)),
 		Name:    fmt.Sprintf("worker-%d", c.started),
@@ -91,7 +95,7 @@ func (c *crew) start(group int) (*member, error) {
 }
 
 // patience is how long a worker waits for a broker that was killed.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // groups are the names of the consumer groups.
 var groups = [workers]string{broker.DefaultGroup, "second"} //nolint:gochecknoglobals // a constant in all but name

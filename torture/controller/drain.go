@@ -17,6 +17,12 @@ const looksPerBeacons = 5
 // those that are left are looked at one by one.
 const looksPerCensus = 30
 
+// looksAtUnended is how many looks at what has not ended, as far as is written down,
+// show the same before nothing is published along any more. After as many again it
+// counts as ended: a worker that was killed between a settlement and its record leaves
+// a message that ended and was not written down.
+const looksAtUnended = 15
+
 // drain lets the workers, of whom none is killed any more, work off the rest. It
 // tells whether nothing was left in time. A broker that does not answer once is
 // asked again.
@@ -29,19 +35,29 @@ func (r *run) drain(ctx context.Context) (bool, error) {
 	defer cancel()
 	look := time.NewTicker(100 * time.Millisecond)
 	defer look.Stop()
-	least, stuck, empty := int64(math.MaxInt64), 0, 0
+	least, stuck := int64(math.MaxInt64), 0
+	unended, same := int64(0), 0
 	for n := 0; ; n++ {
 		gone, why := r.site.ended()
 		if err := r.crew.hire(); err != nil {
 			return false, err
 		}
 		rest, err := r.left(ctx)
-		if empty++; err != nil || rest > 0 {
-			empty = 0
+		if kindOf(r.config.Broker).late && n%looksPerBeacons == 0 {
+			before := unended
+			if unended, err = r.unended(ctx); ctx.Err() != nil {
+				return false, nil
+			} else if err != nil {
+				return false, err
+			}
+			if same++; unended != before {
+				same = 0
+			}
 		}
-		if empty >= max(1, kindOf(r.config.Broker).quiet) {
+		if err == nil && rest == 0 && (unended == 0 || same >= 2*looksAtUnended) {
 			return true, nil
 		}
+		rest = max(rest, unended)
 		if stuck++; err == nil && rest < least {
 			least, stuck = rest, 0
 		}
@@ -55,7 +71,7 @@ func (r *run) drain(ctx context.Context) (bool, error) {
 			r.say("%v\n", err)
 		}
 		// Not at every look: on a busy machine there would always be some left of them.
-		if n%looksPerBeacons == 0 && empty == 0 {
+		if n%looksPerBeacons == 0 && same < looksAtUnended {
 			if err := r.producer.beacons(ctx, 4*workers); err != nil {
 				return false, err
 			}
@@ -75,7 +91,13 @@ func (r *run) drain(ctx context.Context) (bool, error) {
 
 // left counts what is not settled yet.
 func (r *run) left(ctx context.Context) (int64, error) {
-	return left(ctx, r.broker, r.allNames())
+	l, ok := r.site.(log)
+	if !ok {
+		return left(ctx, r.broker, r.allNames())
+	}
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	return l.behind(ctx, r.allNames())
 }
 
 // left counts what is in the source and the retry queues, in this order: what has

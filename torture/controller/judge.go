@@ -130,7 +130,16 @@ func readJournals(dir string) ([][]checker.Record, error) {
 
 // letters reads every queue, but for what a log keeps of messages that were settled.
 func (r *run) letters(ctx context.Context) ([]checker.Letter, error) {
-	return readLetters(ctx, r.broker, r.allNames(), anyQueue)
+	l, ok := r.site.(log)
+	if !ok {
+		return readLetters(ctx, r.broker, r.allNames(), anyQueue)
+	}
+	pending, err := l.pending(ctx, r.allNames())
+	if err != nil {
+		return nil, err
+	}
+	letters, err := readLetters(ctx, r.broker, r.allNames(), func(queue string) bool { return place(queue) != checker.Pending })
+	return append(pending, letters...), err
 }
 
 func anyQueue(string) bool { return true }
@@ -167,6 +176,9 @@ func readLetters(ctx context.Context, b broker.Broker, all []broker.Names, read 
 			continue
 		}
 		found, err := readQueue(ctx, b, queue)
+		if errors.Is(err, broker.ErrUnsupported) && broker.KindOf(queue) == broker.KindRetry {
+			continue // Retries lie in the source.
+		}
 		if err != nil {
 			return nil, fmt.Errorf("look into %s: %w", queue, err)
 		}

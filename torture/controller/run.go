@@ -2,12 +2,14 @@ package controller
 
 import (
 	"context"
+	crand "crypto/rand"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"time"
 
 	"github.com/redrive-dev/redrive/broker"
@@ -131,6 +133,10 @@ func Run(ctx context.Context, c Config) (Report, error) {
 			Type: c.Broker, Messages: c.Messages, Seed: c.Seed, Mutant: c.Mutant, Groups: c.Groups, Inbox: c.Inbox, Sync: c.Sync, At: time.Now().UTC(),
 			Go: runtime.Version() + " " + runtime.GOOS + "/" + runtime.GOARCH,
 		},
+	}
+	if c.Instance != nil {
+		// Others were here before.
+		r.queue += "-" + strings.ToLower(crand.Text()[:8])
 	}
 	r.crew = &crew{run: r}
 	start := time.Now()

@@ -5,6 +5,9 @@ import (
 	"slices"
 	"time"
 
+	"github.com/redrive-dev/redrive/broker"
+	"github.com/redrive-dev/redrive/internal/servertest"
+	"github.com/redrive-dev/redrive/torture/checker"
 	"github.com/redrive-dev/redrive/torture/disk"
 	"github.com/redrive-dev/redrive/torture/worker"
 )
@@ -33,19 +36,32 @@ type powered interface {
 	cutPower(ctx context.Context) (disk.Loss, error)
 }
 
+// log is a site whose queues are logs: what was handled stays in them, and groups
+// say how far they are.
+type log interface {
+	// behind counts what the groups have still to settle.
+	behind(ctx context.Context, names []broker.Names) (int64, error)
+	// pending reads what they have still to settle.
+	pending(ctx context.Context, names []broker.Names) ([]checker.Letter, error)
+}
+
 // kind is what there is to know about a type of broker.
 type kind struct {
 	name string
 	// open makes the site of a run and starts nothing.
 	open func(context.Context, *run) (site, error)
+	// server is what the server is, if it is not embedded.
+	server servertest.Kind
 	// binary says that the site needs the redrive binary, and disk that its power can
 	// be cut.
 	binary, disk bool
 	// pause is the default of Config.Pause.
 	pause time.Duration
-	// quiet is how often in a row the queues have to be seen empty, for brokers whose
-	// counts are late or leave out what is in flight. Default: once is enough.
-	quiet int
+	// oneGroup says that a queue has one consumer group.
+	oneGroup bool
+	// late says that counts of messages leave out some that are in flight, or come
+	// late.
+	late bool
 	// idle is how long a worker may take to start before it is killed all the same.
 	idle time.Duration
 	// forgets says that the broker learns of settlements a moment after they are
@@ -60,6 +76,36 @@ type kind struct {
 func kinds() []kind {
 	return []kind{
 		{name: worker.TypeNATS, open: newEmbedded, binary: true, disk: true, pause: 200 * time.Millisecond, idle: 2 * time.Second, ghosts: true},
+		{
+			name: worker.TypeKafka, open: newKafka, server: servertest.KindKafka,
+			pause: 800 * time.Millisecond, idle: 15 * time.Second, forgets: true,
+		},
+		rabbitMQ("", servertest.KindRabbitMQ43),
+		rabbitMQ("-3.10", servertest.KindRabbitMQ310),
+		rabbitMQ("-4.0", servertest.KindRabbitMQ40),
+		rabbitMQ("-4.3", servertest.KindRabbitMQ43),
+		{
+			name: worker.TypeSQS, open: opener(worker.TypeSQS), server: servertest.KindSQS,
+			oneGroup: true, pause: 200 * time.Millisecond, idle: 5 * time.Second, late: true,
+		},
+	}
+}
+
+func rabbitMQ(suffix string, server servertest.Kind) kind {
+	return kind{
+		name: worker.TypeRabbitMQ + suffix, open: opener(worker.TypeRabbitMQ), server: server,
+		oneGroup: true, pause: 200 * time.Millisecond, idle: 5 * time.Second, late: true, forgets: true,
+	}
+}
+
+// opener makes sites of servers that need nothing but a connection.
+func opener(brokerType string) func(context.Context, *run) (site, error) {
+	return func(ctx context.Context, r *run) (site, error) {
+		s, err := newServerSite(ctx, r, brokerType)
+		if err != nil {
+			return nil, err
+		}
+		return s, nil
 	}
 }
 

@@ -18,12 +18,17 @@ type Broker interface {
 	Close(ctx context.Context) error
 }
 
-// TypeNATS is the type of the embedded broker.
-const TypeNATS = "nats"
+// The types of brokers. TypeNATS is the embedded one.
+const (
+	TypeNATS     = "nats"
+	TypeKafka    = "kafka"
+	TypeRabbitMQ = "rabbitmq"
+	TypeSQS      = "sqs"
+)
 
 // Connection says which broker to connect to, and how.
 type Connection struct {
-	// Type is TypeNATS.
+	// Type is one of the types above.
 	Type string `json:"type"`
 	// URL is where to reach the broker.
 	URL string `json:"url,omitempty"`
@@ -36,11 +41,21 @@ type Connection struct {
 // Connection.URL is empty. It is read whenever somebody connects.
 const OptionDataDir = "data_dir"
 
+// OptionMarks is the option that names a SQLite file for the notes about messages, for
+// brokers that keep none. It is made if it does not exist.
+const OptionMarks = "marks"
+
 // Connect connects.
 func (c Connection) Connect(ctx context.Context) (Broker, error) {
 	switch c.Type {
 	case TypeNATS:
 		return c.nats(ctx)
+	case TypeKafka:
+		return c.kafka(ctx)
+	case TypeRabbitMQ:
+		return c.withMarks(ctx, func(marks broker.MarkStore) (Broker, error) { return c.rabbitMQ(ctx, marks) })
+	case TypeSQS:
+		return c.withMarks(ctx, func(marks broker.MarkStore) (Broker, error) { return c.sqs(ctx, marks) })
 	default:
 		return nil, fmt.Errorf("worker: no broker has the type %q", c.Type)
 	}

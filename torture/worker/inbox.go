@@ -5,8 +5,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"net/url"
-	"path/filepath"
 
 	_ "modernc.org/sqlite" // the driver "sqlite"
 
@@ -26,15 +24,10 @@ type effects struct {
 const effectsTable = "CREATE TABLE IF NOT EXISTS effects (producer INTEGER NOT NULL, counter INTEGER NOT NULL)"
 
 func openEffects(ctx context.Context, file string) (*effects, error) {
-	query := url.Values{
-		"_txlock": {"immediate"},
-		"_pragma": {"busy_timeout(5000)", "journal_mode(WAL)", "synchronous(FULL)"},
-	}
-	db, err := sql.Open("sqlite", (&url.URL{Scheme: "file", Path: filepath.ToSlash(file), RawQuery: query.Encode()}).String())
+	db, err := openSQLite(file)
 	if err != nil {
 		return nil, fmt.Errorf("inbox: %w", err)
 	}
-	db.SetMaxOpenConns(4)
 	inbox, err := sqlinbox.New(db, sqlinbox.Config{Dialect: sqlinbox.SQLite})
 	if err == nil {
 		err = inbox.Migrate(ctx)
