@@ -55,11 +55,11 @@ lint: ## go vet and golangci-lint (built once, into the user's cache)
 	tools/lint
 
 .PHONY: bench
-bench: ## Measure redrive beside others and write docs/benchmarks.md (a quarter of an hour; leave the machine alone)
+bench: ## Measure redrive beside others and write docs/benchmarks.md (half an hour; leave the machine alone)
 	cd bench && go run . -o ../docs
 
 .PHONY: bench-quick
-bench-quick: ## See in about a minute that everything can still be measured
+bench-quick: ## See in about two minutes that everything can still be measured
 	cd bench && go run . -quick >/dev/null
 
 .PHONY: microbench

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redrive-dev/redrive/bench/brokers"
 	"github.com/redrive-dev/redrive/bench/report"
 	"github.com/redrive-dev/redrive/bench/rounds"
 )
@@ -34,7 +35,7 @@ func TestWrongCommandLines(t *testing.T) {
 
 func TestExperimentsHaveNamesOfTheirOwn(t *testing.T) {
 	seen := map[string]bool{}
-	for _, e := range experiments(options{}) {
+	for _, e := range experiments(options{}, brokers.New(false)) {
 		if e.ID == "" || seen[e.ID] || e.Title == "" || e.Method == "" || e.Rounds < 1 {
 			t.Errorf("%+v", e)
 		}

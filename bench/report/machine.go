@@ -74,6 +74,7 @@ func measured() []string {
 		"github.com/sony/gobreaker/v2", "github.com/failsafe-go/failsafe-go", "github.com/mercari/go-circuitbreaker",
 		"github.com/cenkalti/backoff/v5", "github.com/ThreeDotsLabs/watermill", "github.com/ThreeDotsLabs/watermill-nats/v2",
 		"github.com/sony/gobreaker", "github.com/nats-io/nats-server/v2", "github.com/nats-io/nats.go",
+		"github.com/twmb/franz-go", "github.com/rabbitmq/amqp091-go", "github.com/aws/aws-sdk-go-v2/service/sqs",
 	}
 }
 

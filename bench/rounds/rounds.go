@@ -56,6 +56,10 @@ type Progress func(round int, subject string, s Sample, err error)
 // ErrNothing says that a subject measured nothing.
 var ErrNothing = errors.New("nothing was measured")
 
+// ErrUnavailable says that something that a subject needs cannot be had on this
+// machine.
+var ErrUnavailable = errors.New("not available here")
+
 // Run measures every subject once in each round. The round begins with another
 // subject each time, so that no subject always comes after the same one's dirt.
 // A measurement that fails is taken once more, so that one accident does not end
@@ -66,7 +70,7 @@ func Run(ctx context.Context, n int, subjects []Subject, tell Progress) (Outcome
 	for round := range n {
 		for _, i := range Order(round, len(subjects)) {
 			s, err := measure(ctx, subjects[i])
-			if err != nil && ctx.Err() == nil {
+			if err != nil && ctx.Err() == nil && !errors.Is(err, ErrUnavailable) {
 				tell(round, subjects[i].Name, nil, err)
 				out.Repeated = append(out.Repeated, fmt.Sprintf("round %d, %s: %v", round+1, subjects[i].Name, err))
 				s, err = measure(ctx, subjects[i])
