@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -22,6 +23,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/redrive-dev/redrive/internal/servertest"
 )
 
 // TestGuides runs the guides command by command: the program is on the PATH, and
@@ -29,7 +32,7 @@ import (
 // name that readers use.
 func TestGuides(t *testing.T) {
 	t.Parallel()
-	for _, name := range []string{"quickstart.md", "http.md", "nats.md", "backup.md"} {
+	for _, name := range []string{"quickstart.md", "http.md", "nats.md", "kafka.md", "rabbitmq.md", "sqs.md", "backup.md"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			text, err := os.ReadFile(filepath.Join("..", "..", "..", "docs", "guides", name))
@@ -90,7 +93,7 @@ var fixedPorts = []string{"8080", "9090", "4222"}
 func newReader(t *testing.T, text string) *reader {
 	t.Helper()
 	r := &reader{t: t, dir: t.TempDir(), home: t.TempDir()}
-	var pairs []string
+	pairs := servers(t, text)
 	free := map[string]string{}
 	for _, port := range fixedPorts {
 		free[port] = freePort(t)
@@ -116,6 +119,30 @@ func newReader(t *testing.T, text string) *reader {
 		}
 	})
 	return r
+}
+
+// servers starts the servers that a guide takes for granted and returns their ports
+// after those that the guide names.
+func servers(t *testing.T, text string) []string {
+	t.Helper()
+	port := func(address string) string {
+		if u, err := url.Parse(address); err == nil && u.Port() != "" {
+			return u.Port()
+		}
+		_, port, err := net.SplitHostPort(address)
+		require.NoError(t, err)
+		return port
+	}
+	switch {
+	case strings.Contains(text, "127.0.0.1:9092"):
+		return []string{"9092", port(servertest.Kafka(t, servertest.Options{}).URL)}
+	case strings.Contains(text, "127.0.0.1:15672"):
+		s := servertest.RabbitMQ(t, "4.3", servertest.Options{})
+		return []string{"15672", port(s.Settings["management"]), "5672", port(s.URL)}
+	case strings.Contains(text, "127.0.0.1:9324"):
+		return []string{"9324", port(servertest.SQS(t, servertest.Options{}).URL)}
+	}
+	return nil
 }
 
 func (r *reader) follow(s step) {

@@ -10,7 +10,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"redrive": main})
+	testscript.Main(m, map[string]func(){"redrive": main, "kafka-topics.sh": kafkaTopics})
 }
 
 func TestScripts(t *testing.T) {
