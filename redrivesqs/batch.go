@@ -23,10 +23,21 @@ type item[E, R any] struct {
 	err    error
 	// sent says that the entry has left the queue of those that wait.
 	sent bool
+	// withdrawn says that its caller took it back before it was sent.
+	withdrawn bool
 }
 
 func newItem[E, R any](entry E, size int) *item[E, R] {
 	return &item[E, R]{entry: entry, size: size, done: make(chan struct{})}
+}
+
+// unread returns the item if it is on its way and its caller had no time for the
+// answer, else nil. It is called after wait, by the same caller.
+func (it *item[E, R]) unread(ctx context.Context, err error) *item[E, R] {
+	if err == nil || ctx.Err() == nil || it.withdrawn {
+		return nil
+	}
+	return it
 }
 
 // batcher collects entries of concurrent callers into requests of ten. An entry is
@@ -152,6 +163,7 @@ func (b *batcher[E, R]) takeBack(it *item[E, R]) bool {
 	for i, other := range b.waiting {
 		if other == it {
 			b.waiting = append(b.waiting[:i], b.waiting[i+1:]...)
+			it.withdrawn = true
 			return true
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -48,6 +49,9 @@ type rig struct {
 	// marks outlive the clients, as a database does.
 	marks *redrivetest.Marks
 
+	// denied ends the URL of a queue that takes no messages, nil for none.
+	denied atomic.Pointer[string]
+
 	mu    sync.Mutex
 	links map[broker.Broker]*link
 }
@@ -81,7 +85,8 @@ func (r *rig) harness() brokertest.Harness {
 			r.server.Restart()
 		},
 		Kill:       r.kill,
-		Link:       func(t brokertest.T) (broker.Broker, brokertest.Link) { return r.open(t, 2*time.Second) },
+		Link:       func(t brokertest.T) (broker.Broker, brokertest.Link) { return r.open(t, 4*time.Second) },
+		Refuse:     r.refuse,
 		PublishRaw: r.publishRaw,
 		Lease:      2 * time.Second,
 		Tolerance:  20 * time.Second, // Of a loaded machine.
@@ -100,7 +105,7 @@ func (r *rig) harness() brokertest.Harness {
 // open makes a client whose connections can be damaged.
 func (r *rig) open(t brokertest.T, patience time.Duration) (*redrivesqs.Broker, *link) {
 	t.Helper()
-	l := newLink()
+	l := newLink(&r.denied)
 	l.inPlace = r.kind.fifo
 	c := redrivesqs.Config{WaitTime: time.Second, RequestTimeout: patience}
 	if r.kind.marks {
@@ -131,9 +136,25 @@ func (r *rig) kill(_ brokertest.T, b broker.Broker) {
 	r.links[b].Cut()
 }
 
+// refuse lets the server deny what is sent to the queue for letters, as a policy does.
+func (r *rig) refuse(_ brokertest.T, queue string) (heal func()) {
+	name := "/" + nativeName(queue) + `"`
+	r.denied.Store(&name)
+	return func() { r.denied.Store(nil) }
+}
+
+// nativeName is what SQS calls a queue of the suite.
+func nativeName(queue string) string {
+	end := ""
+	if strings.Contains(queue, ".fifo") {
+		end = ".fifo"
+	}
+	return strings.ReplaceAll(strings.Replace(queue, ".fifo", "", 1), ".", "_2e") + end
+}
+
 func (r *rig) publishRaw(t brokertest.T, queue string, m broker.Message) {
 	t.Helper()
-	found, err := r.raw.GetQueueUrl(t.Context(), &sqs.GetQueueUrlInput{QueueName: aws.String(strings.Replace(queue, "orders.", "orders_2e", 1))})
+	found, err := r.raw.GetQueueUrl(t.Context(), &sqs.GetQueueUrlInput{QueueName: aws.String(nativeName(queue))})
 	if err != nil {
 		t.Fatalf("find queue: %v", err)
 	}

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
+
 	"github.com/redrive-dev/redrive/broker"
 )
 
@@ -19,6 +21,9 @@ const (
 	settling
 	settled
 )
+
+// sending is a copy on its way.
+type sending = item[types.SendMessageBatchRequestEntry, string]
 
 // delivery is one hand-over of a message.
 type delivery struct {
@@ -51,6 +56,11 @@ type delivery struct {
 	// repeat does not make another one.
 	copied string
 	moved  broker.Receipt
+	// sending and removing are requests whose caller had no time to wait for the
+	// answer: a repeat waits for it, and asks again only if it was a refusal.
+	sendingName string
+	sending     *sending
+	removing    *item[string, struct{}]
 }
 
 // Msg returns the message.
@@ -222,7 +232,22 @@ func (d *delivery) settle(ctx context.Context, outcome broker.Outcome) (broker.R
 // remove deletes the message and waits until SQS says so. A receipt that is too old
 // is refused, or accepted with no effect: then the message comes again.
 func (d *delivery) remove(ctx context.Context) error {
-	if _, err := d.s.lines.remove.do(ctx, d.handle(), 0); err != nil {
+	d.mu.Lock()
+	it, handle := d.removing, d.receipt
+	d.mu.Unlock()
+	line := d.s.lines.remove
+	if it == nil {
+		if ctx.Err() != nil {
+			return fmt.Errorf("delete: %w: %w", errNotSent, cause(ctx))
+		}
+		it = newItem[string, struct{}](handle, 0)
+		line.add(it)
+	}
+	_, err := line.wait(ctx, it)
+	d.mu.Lock()
+	d.removing = it.unread(ctx, err)
+	d.mu.Unlock()
+	if err != nil {
 		return fmt.Errorf("delete: %w", err)
 	}
 	return nil
@@ -310,7 +335,7 @@ func (d *delivery) move(ctx context.Context, name string, m outgoing, to queue, 
 	copied, receipt := d.copied == name, d.moved
 	d.mu.Unlock()
 	if !copied {
-		id, err := d.s.b.store(ctx, m, to, delay)
+		id, err := d.send(ctx, name, m, to, delay)
 		if err != nil {
 			return broker.Receipt{}, err
 		}
@@ -320,6 +345,36 @@ func (d *delivery) move(ctx context.Context, name string, m outgoing, to queue, 
 		d.mu.Unlock()
 	}
 	return receipt, d.remove(ctx)
+}
+
+// send sends a copy, or waits for the answer about one that is on its way.
+func (d *delivery) send(ctx context.Context, name string, m outgoing, to queue, delay int32) (string, error) {
+	d.mu.Lock()
+	it := d.sending
+	if d.sendingName != name {
+		it = nil
+	}
+	d.mu.Unlock()
+	line := d.s.b.linesOf(to).send
+	if it == nil {
+		if ctx.Err() != nil {
+			return "", fmt.Errorf("send to queue %q: %w: %w", to.name, errNotSent, cause(ctx))
+		}
+		e, size, err := prepare(m, to, delay)
+		if err != nil {
+			return "", err
+		}
+		it = newItem[types.SendMessageBatchRequestEntry, string](e, size)
+		line.add(it)
+	}
+	id, err := line.wait(ctx, it)
+	d.mu.Lock()
+	d.sendingName, d.sending = name, it.unread(ctx, err)
+	d.mu.Unlock()
+	if err != nil {
+		return "", fmt.Errorf("send to queue %q: %w", to.name, err)
+	}
+	return id, nil
 }
 
 // forget deletes what the journal has about a copy that is no more. A failure leaves

@@ -241,6 +241,35 @@ func TestMoveIsRepeatedWithoutASecondCopy(t *testing.T) {
 	}
 }
 
+// TestRepeatsWaitForTheFirstAnswer: a settlement whose caller had no time makes one
+// copy and one deletion, however often it is repeated.
+func TestRepeatsWaitForTheFirstAnswer(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := &wire{takes: 50 * time.Millisecond, answer: simple}
+		d := held(w.broker(t), queue{name: "orders", url: "u"}, "m")
+		if _, err := d.s.b.queue(t.Context(), "orders_2edlq"); err != nil {
+			t.Fatal(err)
+		}
+		tries := 0
+		for {
+			tries++
+			ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+			_, err := d.Settle(ctx, broker.Dead{Queue: "orders.dlq", PublishID: "dl:m"})
+			cancel()
+			if err == nil {
+				break
+			}
+			if !errors.Is(err, broker.ErrUnknown) || tries > 500 {
+				t.Fatalf("try %d: %v, want an unknown outcome", tries, err)
+			}
+		}
+		if sent, removed := len(w.calls("SendMessageBatch")), len(w.calls("DeleteMessageBatch")); tries < 3 || sent != 1 || removed != 1 {
+			t.Errorf("%d tries made %d copies and %d deletions, want one each", tries, sent, removed)
+		}
+	})
+}
+
 // TestRequestsAreShared: what is alone is sent at once; what comes while something is
 // on its way shares requests of ten.
 func TestRequestsAreShared(t *testing.T) {

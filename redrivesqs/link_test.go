@@ -4,9 +4,12 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/redrive-dev/redrive/broker"
 	"github.com/redrive-dev/redrive/brokertest"
@@ -26,10 +29,36 @@ type link struct {
 
 var _ brokertest.Link = (*link)(nil)
 
-func newLink() *link {
+func newLink(denied *atomic.Pointer[string]) *link {
 	l := &link{conns: map[*linkConn]struct{}{}}
-	l.client = &http.Client{Transport: &http.Transport{DialContext: l.dial, MaxIdleConnsPerHost: 64}}
+	l.client = &http.Client{Transport: &denier{denied, &http.Transport{DialContext: l.dial, MaxIdleConnsPerHost: 64}}}
 	return l
+}
+
+// denier answers for a server whose policy denies sending to a queue.
+type denier struct {
+	denied *atomic.Pointer[string]
+	http.RoundTripper
+}
+
+// RoundTrip implements http.RoundTripper.
+func (d *denier) RoundTrip(r *http.Request) (*http.Response, error) {
+	queue := d.denied.Load()
+	if queue == nil || r.Header.Get("X-Amz-Target") != "AmazonSQS.SendMessageBatch" {
+		return d.RoundTripper.RoundTrip(r)
+	}
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return nil, err
+	}
+	if strings.Contains(string(body), *queue) {
+		return &http.Response{
+			StatusCode: http.StatusForbidden, Header: http.Header{"Content-Type": {"application/x-amz-json-1.0"}}, Request: r,
+			Body: io.NopCloser(strings.NewReader(`{"__type":"com.amazon.coral.service#AccessDeniedException","message":"denied by the test"}`)),
+		}, nil
+	}
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	return d.RoundTripper.RoundTrip(r)
 }
 
 func (l *link) set(damage *bool) {

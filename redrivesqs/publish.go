@@ -194,19 +194,6 @@ func prepare(m outgoing, q queue, delay int32) (types.SendMessageBatchRequestEnt
 	return e, s.size, nil
 }
 
-// store sends one copy and returns its message id.
-func (b *Broker) store(ctx context.Context, m outgoing, q queue, delay int32) (string, error) {
-	e, size, err := prepare(m, q, delay)
-	if err != nil {
-		return "", err
-	}
-	id, err := b.linesOf(q).send.do(ctx, e, size)
-	if err != nil {
-		return "", fmt.Errorf("send to queue %q: %w", q.name, err)
-	}
-	return id, nil
-}
-
 // parcel is one message on its way to one queue.
 type parcel struct {
 	index int
