@@ -195,6 +195,11 @@ func (d *delivery) giveBack(ctx context.Context, o broker.Release) error {
 	if !o.Mark.IsZero() {
 		note = &o.Mark
 		if d.markID != "" {
+			// The note explains a delivery that this release ends: one that a lost connection
+			// ends is not explained, since the process may be the next to go.
+			if err := d.handle.alive(ctx); err != nil {
+				return fmt.Errorf("give back: %w", err)
+			}
 			if err := d.note(ctx, o.Mark); err != nil {
 				return err
 			}
