@@ -330,17 +330,23 @@ func (l *lane) awaitHunger(ctx context.Context) bool {
 	}
 }
 
-// wantsMore says whether a partition of the lane is short of records.
+// wantsMore says whether the lane is short of records that can be handed out.
 func (l *lane) wantsMore() bool {
-	if l.retries || len(l.order) == 0 {
+	if l.retries {
 		return true // Its partitions are paused one by one.
 	}
+	ready := 0
 	for _, p := range l.order {
-		if !p.paused && len(p.ready) < l.s.appetite() {
-			return true
+		if !p.stuck() {
+			ready += len(p.ready)
 		}
 	}
-	return false
+	return ready < l.s.appetite()
+}
+
+// stuck says that nothing can be handed out until an old record is settled.
+func (p *partition) stuck() bool {
+	return len(p.ready) > 0 && p.ready[0].offset >= p.book.position()+maxSpread
 }
 
 // take takes fetched records into account.
@@ -367,7 +373,10 @@ func (l *lane) take(fetches kgo.Fetches) {
 			}
 			p.remember(r)
 			if r.due.After(now) {
-				s.wait(r)
+				// One that waits was handed out before, after all earlier ones of its key.
+				if l.retries || p.lead(r) {
+					s.wait(r)
+				}
 			} else {
 				p.ready = append(p.ready, r)
 			}
@@ -384,7 +393,9 @@ func (l *lane) take(fetches kgo.Fetches) {
 // regulate pauses a partition that has enough in memory, and resumes it when half of
 // that is gone.
 func (l *lane) regulate(p *partition) {
-	most, bytes := 8*l.s.appetite(), l.s.b.config.RetryMemory
+	// The source is not asked for more while it has enough, so that only a partition is
+	// paused which cannot hand out what it has: to pause one that can costs a fetch.
+	most, bytes := 2*maxSpread, l.s.b.config.RetryMemory
 	if l.retries {
 		most = l.s.b.config.RetryWindow
 	}

@@ -1,12 +1,12 @@
 package redrivekafka_test
 
 import (
+	"errors"
 	"sync"
 	"testing"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kadm"
-	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kerr"
 
 	"github.com/redrive-dev/redrive/broker"
 	"github.com/redrive-dev/redrive/brokertest"
@@ -23,26 +23,25 @@ func newReal(t *testing.T) *rig {
 		server.Kill()
 		server.Restart()
 	}
-	// A compacted topic takes no records without keys.
-	r.refuse = func(t brokertest.T, topic string) func() {
-		t.Helper()
-		client, err := kgo.NewClient(kgo.SeedBrokers(r.brokers...))
-		if err != nil {
-			t.Fatalf("connect a plain client: %v", err)
+	r.refuse = func(bt brokertest.T, topic string) func() {
+		bt.Helper()
+		admin := r.admin(t)
+		if _, err := admin.DeleteTopic(bt.Context(), topic); err != nil {
+			bt.Fatalf("delete topic %s: %v", topic, err)
 		}
-		t.Cleanup(client.Close)
-		set := func(policy string) {
-			t.Helper()
-			answers, err := kadm.NewClient(client).AlterTopicConfigs(t.Context(), []kadm.AlterConfig{{Op: kadm.SetConfig, Name: "cleanup.policy", Value: &policy}}, topic)
-			if err == nil {
-				_, err = answers.On(topic, nil)
+		return sync.OnceFunc(func() {
+			forever := "-1"
+			for end := time.Now().Add(20 * time.Second); ; {
+				// A topic that is being deleted is still in the way for a moment.
+				_, err := admin.CreateTopic(bt.Context(), 1, 1, map[string]*string{"retention.ms": &forever}, topic)
+				if err == nil || errors.Is(err, kerr.TopicAlreadyExists) && time.Now().After(end) {
+					return
+				}
+				if time.Now().After(end) {
+					bt.Fatalf("create topic %s again: %v", topic, err)
+				}
 			}
-			if err != nil {
-				t.Fatalf("set the policy of %s: %v", topic, err)
-			}
-		}
-		set("compact")
-		return sync.OnceFunc(func() { set("delete") })
+		})
 	}
 	return r
 }

@@ -30,6 +30,9 @@ type record struct {
 	finished bool
 	// waits says that it lies in the heap of those that are not due.
 	waits bool
+	// first says that it is the one of its key that may be handed out, where order is
+	// kept.
+	first bool
 }
 
 // partition is one that this member has. The lock of its subscription guards it.
@@ -182,8 +185,26 @@ func (p *partition) finish(r *record) {
 		delete(p.lines, key)
 	default:
 		p.lines[key] = line[1:]
+		line[0].first = true
 		p.lane.s.again = append(p.lane.s.again, line[0])
 	}
+}
+
+// lead makes a record the one of its key that may be handed out. It reports false if
+// another one is, behind which it is in line.
+func (p *partition) lead(r *record) bool {
+	if p.lines == nil || r.message.Key == nil || r.first {
+		return true
+	}
+	key := string(r.message.Key)
+	line, busy := p.lines[key]
+	if busy {
+		p.lines[key] = append(line, r)
+		return false
+	}
+	p.lines[key] = nil
+	r.first = true
+	return true
 }
 
 func (p *partition) drop(r *record) {

@@ -17,9 +17,9 @@ const (
 	// pacePause keeps a caller who asks again at once from keeping a processor busy
 	// while something is wrong.
 	pacePause = 200 * time.Millisecond
-	// leastAppetite is the least number of records of a partition of the source that
-	// lie ready.
-	leastAppetite = 512
+	// leastAppetite is how many records of the source lie ready at least, if there are
+	// so many.
+	leastAppetite = 1024
 )
 
 // phase is what a subscription does.
@@ -153,8 +153,8 @@ func (s *subscription) topicOf(id [16]byte) string {
 	return ""
 }
 
-// appetite is how many records of a partition of the source may lie ready before it
-// is not asked for more.
+// appetite is how many records of the source may lie ready before it is not asked for
+// more.
 func (s *subscription) appetite() int { return max(2*s.spec.MaxInFlight, leastAppetite) }
 
 // Receive waits for deliveries. Calls are served one after another.
@@ -301,7 +301,7 @@ func (s *subscription) takeReady(now time.Time, out []broker.Delivery, limit int
 		}
 	}
 	if len(all) == 0 {
-		return out
+		return out // The lanes have been asked when the last one was taken.
 	}
 	s.turn++
 	for dry := 0; dry < len(all) && len(out) < limit; s.turn++ {
@@ -323,8 +323,10 @@ func (s *subscription) takeReady(now time.Time, out []broker.Delivery, limit int
 		if p.paused {
 			p.lane.regulate(p)
 		}
-		if len(p.ready) < s.appetite() {
-			signal(p.lane.hungry)
+	}
+	for _, l := range s.lanes {
+		if l.wantsMore() {
+			signal(l.hungry)
 		}
 	}
 	return out
@@ -339,23 +341,15 @@ func (p *partition) take(want int) *record {
 			p.ask(want)
 			return nil
 		}
-		if r.offset >= p.book.position()+maxSpread {
+		if p.stuck() {
 			return nil
 		}
 		p.ready[0] = nil
 		p.ready = p.ready[1:]
-		if p.lines == nil || r.message.Key == nil {
+		if p.lead(r) {
 			p.reachFurther(r.offset)
 			return r
 		}
-		key := string(r.message.Key)
-		if line, busy := p.lines[key]; busy {
-			p.lines[key] = append(line, r)
-			continue
-		}
-		p.lines[key] = nil
-		p.reachFurther(r.offset)
-		return r
 	}
 	return nil
 }
@@ -525,6 +519,10 @@ func (s *subscription) Drain(ctx context.Context) error {
 	return s.awaitDeparture(ctx)
 }
 
+// lateGrace is how long a drained subscription waits for a settlement after its lease
+// has ended: nobody here would get the message again.
+const lateGrace = 5 * time.Second
+
 // departWhenIdle leaves the groups when nothing is handed out any more, or the
 // subscription is closed.
 func (s *subscription) departWhenIdle(ctx context.Context) {
@@ -532,7 +530,7 @@ func (s *subscription) departWhenIdle(ctx context.Context) {
 	defer ticker.Stop()
 	for {
 		s.mu.Lock()
-		s.expire(time.Now())
+		s.expire(time.Now().Add(-lateGrace))
 		over := len(s.held) == 0 || s.phase == closed
 		s.mu.Unlock()
 		if over {

@@ -46,7 +46,7 @@ func (b *Broker) ensure(ctx context.Context, spec broker.Spec) (map[string]topic
 		return nil, err
 	}
 	if _, ok := found[ts.source]; !ok {
-		if err := b.createTopic(ctx, ts.source, int32(b.config.Partitions), nil); err != nil {
+		if err := b.createTopics(ctx, []string{ts.source}, int32(b.config.Partitions), nil); err != nil {
 			return nil, err
 		}
 		if found, err = b.awaitTopics(ctx, wanted, ts.source); err != nil {
@@ -54,18 +54,11 @@ func (b *Broker) ensure(ctx context.Context, spec broker.Spec) (map[string]topic
 		}
 	}
 	source := found[ts.source]
-	created := false
-	for _, name := range wanted {
-		if _, ok := found[name]; ok {
-			continue
-		}
-		created = true
-		partitions, config := b.shape(name, ts, source)
-		if err := b.createTopic(ctx, name, partitions, config); err != nil {
+	missing := slices.DeleteFunc(slices.Clone(wanted), func(name string) bool { _, ok := found[name]; return ok })
+	if len(missing) > 0 {
+		if err := b.createOwn(ctx, missing, source); err != nil {
 			return nil, err
 		}
-	}
-	if created {
 		if found, err = b.awaitTopics(ctx, wanted, wanted...); err != nil {
 			return nil, err
 		}
@@ -75,7 +68,7 @@ func (b *Broker) ensure(ctx context.Context, spec broker.Spec) (map[string]topic
 
 // awaitTopics waits until the cluster shows topics that it has made.
 func (b *Broker) awaitTopics(ctx context.Context, wanted []string, made ...string) (map[string]topicInfo, error) {
-	ctx, cancel := b.bounded(ctx)
+	ctx, cancel := context.WithTimeout(ctx, max(b.config.PublishTimeout, time.Minute))
 	defer cancel()
 	ticker := time.NewTicker(20 * time.Millisecond)
 	defer ticker.Stop()
@@ -117,38 +110,53 @@ func checkNames(spec broker.Spec) error {
 	return nil
 }
 
-// shape is the number of partitions and the settings of a topic of redrive's own.
-func (b *Broker) shape(name string, ts topics, source topicInfo) (partitions int32, config map[string]string) {
-	forever := map[string]string{
-		"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1",
-		"max.message.bytes": strconv.Itoa(source.limit),
+// createOwn creates topics of redrive's own.
+func (b *Broker) createOwn(ctx context.Context, names []string, source topicInfo) error {
+	forever := map[string]string{"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}
+	copies := maps.Clone(forever)
+	copies["max.message.bytes"] = strconv.Itoa(source.limit)
+	newest := map[string]string{"cleanup.policy": "compact,delete", "retention.ms": strconv.Itoa(24 * 60 * 60 * 1000)}
+	var own []string
+	for _, name := range names {
+		var err error
+		switch name {
+		case broker.QueueOutcomes:
+			err = b.createTopics(ctx, []string{name}, 1, forever)
+		case broker.QueueHeartbeats:
+			err = b.createTopics(ctx, []string{name}, 1, newest)
+		default:
+			own = append(own, name)
+		}
+		if err != nil {
+			return err
+		}
 	}
-	switch {
-	case name == broker.QueueOutcomes:
-		delete(forever, "max.message.bytes")
-		return 1, forever
-	case name == broker.QueueHeartbeats:
-		return 1, map[string]string{"cleanup.policy": "compact,delete", "retention.ms": strconv.Itoa(24 * 60 * 60 * 1000)}
-	case name == ts.deadLetter || name == ts.replay || slices.Contains(ts.retry[:], name):
-		return source.partitions, forever
-	}
-	return source.partitions, forever
+	return b.createTopics(ctx, own, source.partitions, copies)
 }
 
-func (b *Broker) createTopic(ctx context.Context, name string, partitions int32, config map[string]string) error {
+// createTopics creates topics of one shape. One that exists is left alone.
+func (b *Broker) createTopics(ctx context.Context, names []string, partitions int32, config map[string]string) error {
+	if len(names) == 0 {
+		return nil
+	}
 	settings := map[string]*string{}
 	for key, value := range config {
 		settings[key] = &value
 	}
 	if b.config.MinInSyncReplicas > 0 {
-		value := strconv.Itoa(b.config.MinInSyncReplicas)
-		settings["min.insync.replicas"] = &value
+		settings["min.insync.replicas"] = new(strconv.Itoa(b.config.MinInSyncReplicas))
 	}
-	_, err := b.admin.CreateTopic(ctx, partitions, int16(b.config.Replicas), settings, name)
-	if err != nil && !errors.Is(err, kerr.TopicAlreadyExists) {
-		return fmt.Errorf("create topic %s: %w", name, err)
+	answers, err := b.admin.CreateTopics(ctx, partitions, int16(b.config.Replicas), settings, names...)
+	if err != nil {
+		return fmt.Errorf("create topics: %w", err)
 	}
-	return nil
+	var errs []error
+	for _, a := range answers.Sorted() {
+		if a.Err != nil && !errors.Is(a.Err, kerr.TopicAlreadyExists) {
+			errs = append(errs, fmt.Errorf("create topic %s: %w %s", a.Topic, a.Err, a.ErrMessage))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // Queues lists the queues that have a topic. A retry queue is listed once for all of
