@@ -25,8 +25,9 @@ type History struct {
 	// KeepsRepeats says that the broker stores what is published again under the same
 	// id. A move that was made again then makes a second letter.
 	KeepsRepeats bool
-	// Uncounted says that nobody reckons with the deliveries that nothing explains:
-	// the broker does not count, or keeps no notes.
+	// Uncounted says that nobody reckons with the deliveries that nothing explains: the
+	// broker keeps no notes, or was away and counts every connection that broke
+	// meanwhile.
 	Uncounted bool
 	// PowerCuts is the number of times that the broker's machine lost power. Then it
 	// may forget any settlement that it did not have to synchronise; publications that

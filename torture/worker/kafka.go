@@ -22,6 +22,8 @@ func (c Connection) kafka(ctx context.Context) (Broker, error) {
 	config := redrivekafka.Config{
 		Brokers: strings.Split(c.URL, ","), Name: "torture", Cluster: "torture", Partitions: partitions,
 		SessionTimeout: 6 * time.Second, RebalanceTimeout: 6 * time.Second,
+		// On a busy machine the first questions to a new server take long.
+		PublishTimeout: 30 * time.Second,
 	}
 	if member := c.Options[OptionMember]; member != "" {
 		config.Options = []kgo.Opt{kgo.InstanceID(member)}
