@@ -33,6 +33,24 @@
 // it; a broker that is killed within half a second after may forget it, and the
 // message then comes again.
 //
+// # AMQP 1.0
+//
+// From RabbitMQ 4.0 on a queue can be consumed over AMQP 1.0, and is by itself where
+// the management API shows that this is safe (Config.Protocol): the queue is a quorum
+// queue that dead-letters at-least-once, with reject-publish, into a queue that keeps
+// letters for ever, as those that redrive makes do. It is looked at again with each
+// connection. Then one settlement moves the message into its dead-letter queue, with
+// everything that it carries, and from 4.3 on a retry waits in its place until it is
+// due. Nothing is copied, so a crash of a worker doubles nothing; a crash of the
+// broker doubles at most the 32 letters that its dead-letter worker has in hand.
+// Quarantines, and delays before 4.3, are confirmed copies as above.
+//
+// Settlements are confirmed: Settle returns when the queue has applied them. What
+// redrive adds travels in the annotations x-opt-redrive and x-opt-redrive-*, which are
+// headers to a client over AMQP 0-9-1. Handlers do not see headers that are tables or
+// lists, since AMQP 1.0 carries none, and a quarantined copy is without them; set
+// Protocol to [Protocol091] if your producers send such headers.
+//
 // # What is checked
 //
 // With a ManagementURL, [Broker.Open] refuses queues on which messages are lost,
