@@ -145,7 +145,9 @@ func (n *lane) count(change int) {
 		case <-n.link.ended:
 			return
 		}
+		n.settler.calls.Lock()
 		_ = n.ch.Close() // Else it ends with the connection.
+		n.settler.calls.Unlock()
 		n.link.mu.Lock()
 		defer n.link.mu.Unlock()
 		delete(n.link.lanes, n)
@@ -200,7 +202,9 @@ func (l *link091) halt() error {
 	l.mu.Unlock()
 	var errs []error
 	for _, n := range active {
+		n.settler.calls.Lock()
 		errs = append(errs, n.ch.Cancel(consumerTag, false))
+		n.settler.calls.Unlock()
 	}
 	for _, n := range active {
 		// What arrived before the answer is handed over before the readers end.

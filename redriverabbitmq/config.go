@@ -76,9 +76,9 @@ type Config struct {
 	// minute less if that is earlier. Default: 30 min, which is the server's.
 	ConsumerTimeout time.Duration
 	// NewQueueWait is how long Ensure and Open wait after they made a queue. RabbitMQ
-	// 4.3.6 that is killed in the first seconds of a quorum queue or stream forgets that
-	// it has written to it: messages that it had confirmed were gone after a kill within
-	// a second, and none after six. Negative means no wait. Default: 4 s.
+	// writes the table of its quorum queues and streams down half a second after they
+	// were made: one that is killed before has forgotten them, and the messages in them
+	// that it had confirmed. Negative means no wait. Default: 2 s.
 	NewQueueWait time.Duration
 	// RetryWindow is how many retries that are due within a second, or are due and
 	// wait for a free hand, one subscription holds. Default: 1024.
@@ -104,7 +104,7 @@ func (c Config) WithDefaults() Config {
 	setDefault(&c.Heartbeat, 10*time.Second)
 	setDefault(&c.ReconnectWait, 250*time.Millisecond)
 	setDefault(&c.ConsumerTimeout, 30*time.Minute)
-	setDefault(&c.NewQueueWait, 4*time.Second)
+	setDefault(&c.NewQueueWait, 2*time.Second)
 	setDefault(&c.RetryWindow, 1024)
 	setDefault(&c.MaxMessage, 16<<20)
 	if c.Dial == nil {

@@ -168,6 +168,24 @@ func (r *rig) remove(t brokertest.T, queue string) {
 	}
 }
 
+// refuse takes the dead-letter queue away.
+func (r *rig) refuse(t brokertest.T, queue string) (heal func()) {
+	t.Helper()
+	ch := r.plain(t)
+	if _, err := ch.QueueDelete(queue, false, false, false); err != nil {
+		t.Fatalf("delete %s: %v", queue, err)
+	}
+	arguments := amqp.Table{"x-queue-type": "quorum", "x-delivery-limit": int64(-1)}
+	if strings.HasPrefix(r.server.Version, "3.") {
+		delete(arguments, "x-delivery-limit")
+	}
+	return func() {
+		if _, err := ch.QueueDeclare(queue, true, false, false, false, arguments); err != nil {
+			t.Errorf("declare %s again: %v", queue, err)
+		}
+	}
+}
+
 func (r *rig) publishRaw(t brokertest.T, queue string, m broker.Message) {
 	t.Helper()
 	ch := r.plain(t)
@@ -334,7 +352,10 @@ func over091(c *config) { c.Protocol = redriverabbitmq.Protocol091 }
 func TestConformanceOfWorkers(t *testing.T) {
 	for _, version := range versions() {
 		t.Run(version, func(t *testing.T) {
-			brokertest.RunCases(t, newRig(t, version, over091).harness(), workertest.Cases())
+			r := newRig(t, version, over091)
+			h := r.harness()
+			h.Refuse = r.refuse
+			brokertest.RunCases(t, h, workertest.Cases())
 		})
 	}
 }

@@ -27,7 +27,7 @@ func (b *Broker) markID(queue string, d *decoded) string {
 	}
 	body := sha256.Sum256(d.message.Body)
 	h := sha256.New()
-	fmt.Fprintf(h, "%q %q %q %q ", b.cluster, b.vhost, queue, id)
+	_, _ = fmt.Fprintf(h, "%q %q %q %q ", b.cluster, b.vhost, queue, id) // A hash takes everything.
 	h.Write(body[:])
 	return "rabbitmq:" + hex.EncodeToString(h.Sum(nil)[:20])
 }

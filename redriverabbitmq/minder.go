@@ -13,7 +13,7 @@ type waiter struct {
 }
 
 // earlyHeap has the message that is due first at its head.
-type earlyHeap []waiter
+type earlyHeap []waiter //nolint:recvcheck // container/heap needs both
 
 func (h earlyHeap) Len() int           { return len(h) }
 func (h earlyHeap) Less(i, j int) bool { return h[i].until.Before(h[j].until) }

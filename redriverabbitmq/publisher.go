@@ -152,7 +152,7 @@ func (p *publisher) open() (*publishSession, error) {
 	if s := p.session; s != nil && !s.ch.IsClosed() {
 		return s, nil
 	}
-	ctx, cancel := context.WithTimeoutCause(context.Background(), p.trunk.config.ConnectTimeout, errTimeout) //nolint:contextcheck,forbidigo // the channel outlives the message that it is made for
+	ctx, cancel := context.WithTimeoutCause(context.Background(), p.trunk.config.ConnectTimeout, errTimeout) //nolint:forbidigo // the channel outlives the message that it is made for
 	defer cancel()
 	var s *publishSession
 	conn, err := p.trunk.get(ctx)

@@ -106,7 +106,7 @@ func TestFieldsSurviveTheirText(t *testing.T) {
 	})
 	for _, v := range []float64{math.Inf(1), math.Copysign(0, -1), math.NaN()} {
 		text, code := textOf(v)
-		if got, err := valueOf(text, code); err != nil || math.Float64bits(got.(float64)) != math.Float64bits(v) { //nolint:forcetypeassert,errcheck // a wrong type fails the test
+		if got, err := valueOf(text, code); err != nil || math.Float64bits(got.(float64)) != math.Float64bits(v) { //nolint:forcetypeassert // a wrong type fails the test
 			t.Errorf("%v became %v, %v", v, got, err)
 		}
 	}

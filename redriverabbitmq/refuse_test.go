@@ -2,6 +2,7 @@ package redriverabbitmq_test
 
 import (
 	"errors"
+	"maps"
 	"os"
 	"regexp"
 	"slices"
@@ -28,9 +29,7 @@ type refusal struct {
 func refusals() []refusal {
 	quorum := func(more amqp.Table) amqp.Table {
 		t := amqp.Table{"x-queue-type": "quorum", "x-delivery-limit": -1}
-		for name, v := range more {
-			t[name] = v
-		}
+		maps.Copy(t, more)
 		return t
 	}
 	return []refusal{
@@ -66,6 +65,7 @@ func TestQueuesThatLoseMessagesAreRefused(t *testing.T) {
 }
 
 func refused(t *testing.T, r *rig, c refusal, blind bool, version string) {
+	t.Helper()
 	e := newBench(t, r, func(c *config) {
 		c.NewQueueWait = -1
 		if blind {
@@ -111,6 +111,7 @@ func refused(t *testing.T, r *rig, c refusal, blind bool, version string) {
 // unsetLimit is the default of RabbitMQ 4, which ends messages; a policy repairs
 // it while the queue is in use.
 func unsetLimit(t *testing.T, r *rig, version string) {
+	t.Helper()
 	e := newBench(t, r, func(c *config) { c.NewQueueWait = -1 })
 	e.declare(e.source+".dlq", amqp.Table{"x-queue-type": "quorum"})
 	e.declare(e.source, amqp.Table{"x-queue-type": "quorum"})

@@ -19,6 +19,9 @@ type settler struct {
 	prefetch int
 	gone     <-chan struct{}
 	why      func() error
+	// calls is held by whoever waits for an answer of the channel: the library gives
+	// an answer to any of those who wait.
+	calls sync.Mutex
 
 	mu    sync.Mutex
 	queue []*order
@@ -93,7 +96,9 @@ func (s *settler) work() {
 		err := s.send(batch)
 		if err == nil {
 			// The setting is what it was: the answer is what counts.
+			s.calls.Lock()
 			err = s.ch.Qos(s.prefetch, 0, false)
+			s.calls.Unlock()
 		}
 		if err != nil {
 			err = unknown("settle", fmt.Errorf("%w: %w", errDisconnected, err))

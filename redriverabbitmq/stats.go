@@ -27,12 +27,12 @@ func (b *Broker) stats(ctx context.Context, queue string) (broker.Stats, error) 
 	stats := broker.Stats{AsOf: time.Now()}
 	names := []string{queueOf(queue)}
 	kind := broker.KindOf(queue)
-	switch kind {
-	case broker.KindHeartbeats:
+	if kind == broker.KindHeartbeats {
 		newest, err := b.beats.read(ctx)
 		stats.Ready, stats.Oldest = int64(len(newest)), oldest(newest)
 		return stats, err
-	case broker.KindRetry:
+	}
+	if kind == broker.KindRetry {
 		for _, t := range tiers() {
 			names = append(names, tierQueue(queue, t))
 		}

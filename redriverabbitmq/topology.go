@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -337,9 +338,5 @@ func (t topology) Queues(ctx context.Context) ([]broker.Queue, error) {
 func (b *Broker) known() map[string]broker.QueueKind {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	out := make(map[string]broker.QueueKind, len(b.made))
-	for name, kind := range b.made {
-		out[name] = kind
-	}
-	return out
+	return maps.Clone(b.made)
 }

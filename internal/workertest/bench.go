@@ -239,9 +239,15 @@ func (e *bench) until(within time.Duration, ok func() string) {
 // drained waits until nothing is left in the source and the retry queue.
 func (e *bench) drained(within time.Duration) {
 	e.Helper()
+	var empty time.Time
 	e.until(within, func() string {
+		exact := true
 		for _, queue := range []string{e.source, e.names.Retry} {
 			st, err := e.b.Stats(e.ctx, queue)
+			exact = exact && st.Exact
+			if err != nil || st.Depth() > 0 {
+				empty = time.Time{}
+			}
 			if err != nil {
 				return fmt.Sprintf("stats of %s: %v", queue, err)
 			}
@@ -249,9 +255,19 @@ func (e *bench) drained(within time.Duration) {
 				return fmt.Sprintf("%s still has %d ready, %d in flight, %d delayed", queue, st.Ready, st.InFlight, st.Delayed)
 			}
 		}
+		if empty.IsZero() {
+			empty = time.Now()
+		}
+		if !exact && time.Since(empty) < statsLag {
+			return "the queues are empty, as far as the broker has noticed"
+		}
 		return ""
 	})
 }
+
+// statsLag is how late a broker whose counts are not exact may tell of messages
+// that are in hand: RabbitMQ looks every five seconds.
+const statsLag = 6 * time.Second
 
 // patience is the longest time that a message of a dead client and its retries
 // may take to end.
