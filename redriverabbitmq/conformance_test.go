@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"flag"
+	"fmt"
 	"net"
+	"net/http"
 	"os"
 	"slices"
 	"strings"
@@ -168,22 +170,29 @@ func (r *rig) remove(t brokertest.T, queue string) {
 	}
 }
 
-// refuse takes the dead-letter queue away.
-func (r *rig) refuse(t brokertest.T, queue string) (heal func()) {
+// refuse takes the right to publish to queues by name away.
+func (r *rig) refuse(t brokertest.T, _ string) (heal func()) {
 	t.Helper()
-	ch := r.plain(t)
-	if _, err := ch.QueueDelete(queue, false, false, false); err != nil {
-		t.Fatalf("delete %s: %v", queue, err)
-	}
-	arguments := amqp.Table{"x-queue-type": "quorum", "x-delivery-limit": int64(-1)}
-	if strings.HasPrefix(r.server.Version, "3.") {
-		delete(arguments, "x-delivery-limit")
-	}
-	return func() {
-		if _, err := ch.QueueDeclare(queue, true, false, false, false, arguments); err != nil {
-			t.Errorf("declare %s again: %v", queue, err)
+	permit := func(ctx context.Context, write string) {
+		body := fmt.Sprintf(`{"configure": ".*", "read": ".*", "write": %q}`, write)
+		at := r.server.Settings["management"] + "/api/permissions/%2F/redrive"
+		request, err := http.NewRequestWithContext(ctx, http.MethodPut, at, strings.NewReader(body))
+		if err != nil {
+			t.Fatalf("set permissions: %v", err)
+		}
+		answer, err := http.DefaultClient.Do(request)
+		if err != nil {
+			t.Fatalf("set permissions: %v", err)
+		}
+		_ = answer.Body.Close()
+		if answer.StatusCode/100 != 2 {
+			t.Fatalf("set permissions: %s", answer.Status)
 		}
 	}
+	permit(t.Context(), `^(?!amq\.default$).*`)
+	heal = sync.OnceFunc(func() { permit(context.WithoutCancel(t.Context()), ".*") })
+	t.Cleanup(heal)
+	return heal
 }
 
 func (r *rig) publishRaw(t brokertest.T, queue string, m broker.Message) {

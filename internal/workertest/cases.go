@@ -224,9 +224,13 @@ func deadLetterRefused(e *bench) {
 		}
 		return ""
 	})
-	if st, err := e.b.Stats(e.ctx, e.source); err != nil || st.Depth() != 1 {
-		e.Errorf("depth %d, %v while the copy is refused: the original must stay", st.Depth(), err)
-	}
+	e.until(2*statsLag, func() string {
+		st, err := e.b.Stats(e.ctx, e.source)
+		if err != nil || st.Depth() != 1 {
+			return fmt.Sprintf("depth %d, %v while the copy is refused: the original must stay", st.Depth(), err)
+		}
+		return ""
+	})
 	heal()
 	e.drained(10*time.Second + e.patience())
 	if n := len(e.books.runsOf("bad")); n != 1 {
