@@ -33,6 +33,12 @@ func TestMain(m *testing.M) {
 		return
 	}
 	registerToxics()
+	// ElasticMQ takes any credentials, but the SDK of AWS wants some.
+	for _, name := range []string{"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"} {
+		if err := os.Setenv(name, "test"); err != nil {
+			panic(err)
+		}
+	}
 	flag.Parse()
 	// Nearly all of their time is waiting for leases and faults.
 	if err := flag.Set("test.parallel", "32"); err != nil {
@@ -118,7 +124,7 @@ func TestWorkerBeforeABacklog(t *testing.T) {
 		backlog, enough, large = 1_000_000, 200_000, 50
 	}
 	server := natstest.Start(t, natstest.Options{})
-	b := connect(t, server.URL, server.Token, 30*time.Second)
+	b := connectNATS(t, strings.TrimPrefix(server.URL, "nats://"), nil, 30*time.Second)
 	if err := b.Topology().Ensure(t.Context(), broker.Spec{Source: "orders"}); err != nil {
 		t.Fatal(err)
 	}

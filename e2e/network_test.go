@@ -4,11 +4,11 @@
 package e2e_test
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -74,36 +74,6 @@ func (*hold) Pipe(stub *toxics.ToxicStub) {
 	}
 }
 
-// cutAtSettlement passes requests on up to the first acknowledgement, and nothing
-// from there on.
-type cutAtSettlement struct{}
-
-func (*cutAtSettlement) Pipe(stub *toxics.ToxicStub) {
-	dead := false
-	for {
-		select {
-		case <-stub.Interrupt:
-			return
-		case c := <-stub.Input:
-			switch {
-			case c == nil:
-				stub.Close()
-				return
-			case dead:
-				continue
-			}
-			if i := bytes.Index(c.Data, []byte("PUB $JS.ACK.")); i >= 0 {
-				dead = true
-				if i > 0 && c.Data[i-1] == 'H' {
-					i--
-				}
-				c.Data = c.Data[:i]
-			}
-			stub.Output <- c
-		}
-	}
-}
-
 // registerToxics adds the toxics above to those of toxiproxy.
 func registerToxics() {
 	toxics.Register("hold", new(hold))
@@ -116,8 +86,17 @@ type wire struct {
 	proxy *toxiproxy.Proxy
 	fault fault
 
+	// settlement makes what finds, in the requests of one connection, the first byte
+	// of a settlement, -1 if there is none.
+	settlement func() func([]byte) int
+	// armed says that what settles from now on settles an original. With lateArmed it
+	// does so only after a copy was confirmed.
+	armed     atomic.Bool
+	lateArmed bool
+
 	mu      sync.Mutex
 	added   []string
+	lost    bool
 	stopped bool
 }
 
@@ -136,7 +115,11 @@ func (w *wire) DropRequests() { w.add("upstream", w.fault.toxic) }
 func (w *wire) DropAnswers()  { w.add("downstream", w.fault.toxic) }
 
 func (w *wire) DropSettlements() {
-	w.add("upstream", `"type":"cut_at_settlement","attributes":{}`)
+	w.mu.Lock()
+	w.lost = true
+	w.mu.Unlock()
+	w.armed.Store(!w.lateArmed)
+	w.add("upstream", fmt.Sprintf(`"type":"cut_at_settlement","attributes":{"wire":%q}`, w.proxy.Name))
 }
 
 func (w *wire) Cut() {
@@ -160,10 +143,11 @@ func (w *wire) Heal() {
 		}
 	}
 	w.added = nil
-	if damaged && !w.fault.stays && !w.stopped {
+	if damaged && (w.lost || !w.fault.stays) && !w.stopped {
 		w.proxy.Stop()
 		w.stopped = true
 	}
+	w.lost = false
 	if w.stopped {
 		if err := w.proxy.Start(); err != nil {
 			w.t.Errorf("start the proxy again: %v", err)
@@ -174,13 +158,59 @@ func (w *wire) Heal() {
 
 // rig is one real server and the ways to it.
 type rig struct {
-	server *natstest.Server
-	fault  fault
+	fault fault
+	// address is where the server listens.
+	address string
+	// connect connects to the server at an address, over a wire if it is not nil.
+	connect func(t brokertest.T, address string, w *wire, patience time.Duration) broker.Broker
+	// settlement is what the wire's field says.
+	settlement func() func([]byte) int
 }
 
-func connect(t brokertest.T, url, token string, patience time.Duration) *redrivenats.Broker {
+// open connects without a proxy.
+func (r *rig) open(t brokertest.T) broker.Broker {
 	t.Helper()
-	nc, err := nats.Connect(url, nats.Token(token), nats.ReconnectBufSize(-1), nats.MaxReconnects(-1),
+	return r.connect(t, r.address, nil, 30*time.Second)
+}
+
+// link connects through a proxy of its own.
+func (r *rig) link(t brokertest.T) (broker.Broker, brokertest.Link) {
+	t.Helper()
+	api := toxiproxy.NewServer(toxiproxy.NewMetricsContainer(nil), zerolog.Nop())
+	proxy := toxiproxy.NewProxy(api, t.Name(), "127.0.0.1:0", r.address)
+	if err := proxy.Start(); err != nil {
+		t.Fatalf("proxy: %v", err)
+	}
+	w := &wire{t: t, proxy: proxy, fault: r.fault, settlement: r.settlement}
+	wires.Store(proxy.Name, w)
+	t.Cleanup(func() {
+		wires.Delete(proxy.Name)
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if !w.stopped {
+			w.proxy.Stop()
+		}
+	})
+	return r.connect(t, proxy.Listen, w, 2*time.Second), w
+}
+
+// linkCases are the cases about lost connections, of adapter and of worker, that show
+// something under a fault.
+func linkCases(f fault) []brokertest.Case {
+	var cases []brokertest.Case
+	for _, c := range append(brokertest.Cases(), workertest.Cases()...) {
+		work := strings.HasPrefix(c.Name, "link-receive-") || strings.HasPrefix(c.Name, "link-worker-")
+		if work || strings.HasPrefix(c.Name, "link-") && !f.mild {
+			cases = append(cases, c)
+		}
+	}
+	return cases
+}
+
+// connectNATS connects to the nats-server of a test.
+func connectNATS(t brokertest.T, address string, _ *wire, patience time.Duration) broker.Broker {
+	t.Helper()
+	nc, err := nats.Connect("nats://"+address, nats.Token(token), nats.ReconnectBufSize(-1), nats.MaxReconnects(-1),
 		nats.ReconnectWait(20*time.Millisecond), nats.Timeout(5*time.Second),
 		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
 	if err != nil {
@@ -191,40 +221,26 @@ func connect(t brokertest.T, url, token string, patience time.Duration) *redrive
 		nc.Close()
 		t.Fatalf("new: %v", err)
 	}
-	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-		defer cancel()
-		if err := b.Close(ctx); err != nil {
-			t.Logf("close: %v", err)
-		}
-		nc.Close()
-	})
+	closeAfter(t, b)
+	t.Cleanup(nc.Close)
 	return b
 }
 
-// open connects without a proxy.
-func (r *rig) open(t brokertest.T) broker.Broker {
-	t.Helper()
-	return connect(t, r.server.URL, r.server.Token, 5*time.Second)
-}
-
-// link connects through a proxy of its own.
-func (r *rig) link(t brokertest.T) (broker.Broker, brokertest.Link) {
-	t.Helper()
-	api := toxiproxy.NewServer(toxiproxy.NewMetricsContainer(nil), zerolog.Nop())
-	proxy := toxiproxy.NewProxy(api, t.Name(), "127.0.0.1:0", strings.TrimPrefix(r.server.URL, "nats://"))
-	if err := proxy.Start(); err != nil {
-		t.Fatalf("proxy: %v", err)
+// closeAfter closes a client at the end of a case.
+func closeAfter(t brokertest.T, b broker.Broker) {
+	closer, ok := b.(interface {
+		Close(ctx context.Context) error
+	})
+	if !ok {
+		t.Fatalf("%T cannot be closed", b)
 	}
-	w := &wire{t: t, proxy: proxy, fault: r.fault}
 	t.Cleanup(func() {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		if !w.stopped {
-			w.proxy.Stop()
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		if err := closer.Close(ctx); err != nil {
+			t.Logf("close: %v", err)
 		}
 	})
-	return connect(t, "nats://"+proxy.Listen, r.server.Token, 2*time.Second), w
 }
 
 // TestFaultyNetworks runs every case about lost connections, of adapter and of
@@ -234,16 +250,10 @@ func TestFaultyNetworks(t *testing.T) {
 	for _, f := range faults() {
 		t.Run(f.name, func(t *testing.T) {
 			t.Parallel()
-			r := &rig{server: natstest.Start(t, natstest.Options{}), fault: f}
+			server := natstest.Start(t, natstest.Options{})
+			r := &rig{fault: f, address: strings.TrimPrefix(server.URL, "nats://"), connect: connectNATS, settlement: settlementNATS}
 			h := brokertest.Harness{Open: r.open, Link: r.link, Lease: 1500 * time.Millisecond, Tolerance: 15 * time.Second, Timeout: 2 * time.Minute}
-			var cases []brokertest.Case
-			for _, c := range append(brokertest.Cases(), workertest.Cases()...) {
-				work := strings.HasPrefix(c.Name, "link-receive-") || strings.HasPrefix(c.Name, "link-worker-")
-				if work || strings.HasPrefix(c.Name, "link-") && !f.mild {
-					cases = append(cases, c)
-				}
-			}
-			brokertest.RunCases(t, h, cases)
+			brokertest.RunCases(t, h, linkCases(f))
 		})
 	}
 }
