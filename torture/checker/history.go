@@ -26,7 +26,7 @@ type History struct {
 	// id. A move that was made again then makes a second letter.
 	KeepsRepeats bool
 	// Uncounted says that nobody reckons with the deliveries that nothing explains: the
-	// broker keeps no notes, or was away and counts every connection that broke
+	// broker keeps no notes, does not count exactly, or was away and counts every connection that broke
 	// meanwhile.
 	Uncounted bool
 	// PowerCuts is the number of times that the broker's machine lost power. Then it

@@ -67,7 +67,7 @@ func (r *run) history(publications map[checker.ID]checker.Publication, letters [
 	h := &checker.History{
 		Publications: publications, Drained: drained,
 		Kills: r.report.Kills, ServerKills: r.report.ServerKills, PowerCuts: r.report.PowerCuts, InFlight: worker.InFlight, Inbox: r.config.Inbox,
-		Forgets: kindOf(r.config.Broker).forgets, KeepsRepeats: r.caps.DedupeWindow == 0, Uncounted: !r.caps.Marks || r.restarts() && kindOf(r.config.Broker).forgets,
+		Forgets: kindOf(r.config.Broker).forgets, KeepsRepeats: r.caps.DedupeWindow == 0, Uncounted: !r.caps.Marks || r.caps.Count < broker.CountExact || r.restarts() && kindOf(r.config.Broker).forgets,
 		MaxAttempts: scenario.Attempts, CrashThreshold: worker.CrashThreshold, OutageCategory: failure.Transient.String(), Fate: r.scenario.Fate,
 	}
 	for i := range letters {
