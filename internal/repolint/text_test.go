@@ -203,3 +203,25 @@ func TestShellScripts(t *testing.T) {
 	}
 	check(shellcheck, "--external-sources", "--severity=warning")
 }
+
+// TestContainersAreTheServersForTests compares docker-compose.yml with the servers
+// that e2e/servers/up starts.
+func TestContainersAreTheServersForTests(t *testing.T) {
+	_, list, _ := strings.Cut(read(t, "e2e/servers/each"), "\nall=(")
+	list, _, found := strings.Cut(list, ")\n")
+	want := strings.Fields(list)
+	if !found || len(want) < 5 {
+		t.Fatalf("e2e/servers/each names only %q", want)
+	}
+	_, services, _ := strings.Cut(read(t, "e2e/servers/docker-compose.yml"), "\nservices:\n")
+	services, _, _ = strings.Cut(services, "\nvolumes:\n")
+	var got []string
+	for _, match := range regexp.MustCompile(`(?m)^  ([a-z][\w.-]*):\n    image: \S+:\d\S*$`).FindAllStringSubmatch(services, -1) {
+		got = append(got, match[1])
+	}
+	slices.Sort(got)
+	slices.Sort(want)
+	if !slices.Equal(got, want) {
+		t.Errorf("containers with a pinned image: %q, servers: %q", got, want)
+	}
+}
