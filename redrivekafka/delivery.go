@@ -166,6 +166,11 @@ func (d *delivery) Settle(ctx context.Context, outcome broker.Outcome) (broker.R
 	defer d.s.mu.Unlock()
 	if err != nil {
 		d.state = open
+		if errors.Is(err, broker.ErrUnknown) && time.Now().After(d.deadline) {
+			// What is finished here is told to the group as soon as it answers: whoever
+			// waits need not.
+			err = errors.Join(broker.ErrLeaseLost, err)
+		}
 		return broker.Receipt{}, fmt.Errorf("%s: %w", d.where(), err)
 	}
 	d.state = settled

@@ -92,8 +92,11 @@ type sentCommit struct {
 // send remembers a commit that is about to be sent.
 func (p *partition) send(c sentCommit) {
 	const most = 16
+	if slices.Contains(p.sent, c) {
+		return
+	}
 	if len(p.sent) == most {
-		p.sent = append(p.sent[:0], p.sent[1:]...)
+		p.sent = slices.Delete(p.sent, 1, 2) // The first one is what was confirmed.
 	}
 	p.sent = append(p.sent, c)
 }
