@@ -68,5 +68,7 @@ func TestConformanceOfWorkersOnKafka(t *testing.T) {
 	if testing.Short() {
 		t.Skip("a real Kafka takes a minute")
 	}
-	brokertest.RunCases(t, newReal(t).realHarness(), workertest.Cases())
+	h := newReal(t).realHarness()
+	h.Refuse = nil // A worker makes the missing topic again when it starts.
+	brokertest.RunCases(t, h, workertest.Cases())
 }

@@ -338,17 +338,24 @@ func (c *linkConn) Read(p []byte) (int, error) {
 	}
 }
 
-// versions are those that the suite runs on.
-func versions() []string {
-	if only := os.Getenv("REDRIVE_RABBITMQ"); only != "" {
+// versions are those that a test runs on: all of them under REDRIVE_FULL=1, those of
+// REDRIVE_RABBITMQ if it is set, none with -short, and else the usual ones of the
+// test, since each takes minutes.
+func versions(usual ...string) []string {
+	switch only := os.Getenv("REDRIVE_RABBITMQ"); {
+	case only != "":
 		return strings.Split(only, ",")
+	case testing.Short():
+		return nil
+	case os.Getenv("REDRIVE_FULL") == "1":
+		return []string{"3.10", "4.0", "4.3"}
 	}
-	return []string{"3.10", "4.0", "4.3"}
+	return usual
 }
 
 // TestConformance runs the suite over AMQP 0-9-1 on the real servers.
 func TestConformance(t *testing.T) {
-	for _, version := range versions() {
+	for _, version := range versions("3.10") {
 		t.Run(version, func(t *testing.T) {
 			brokertest.Run(t, newRig(t, version, over091).harness())
 		})
@@ -359,7 +366,7 @@ func over091(c *config) { c.Protocol = redriverabbitmq.Protocol091 }
 
 // TestConformanceOfWorkers runs workers over AMQP 0-9-1 on the real servers.
 func TestConformanceOfWorkers(t *testing.T) {
-	for _, version := range versions() {
+	for _, version := range versions("4.3") {
 		t.Run(version, func(t *testing.T) {
 			r := newRig(t, version, over091)
 			h := r.harness()

@@ -93,7 +93,7 @@ func (k *killRun) move(ctx context.Context, b broker.Broker, move func(broker.De
 // A server that is killed while it dead-letters by our settlements loses no message,
 // and doubles no more than its dead-letter worker has in hand.
 func TestServerKilledInNativeDeadLettering(t *testing.T) {
-	for _, version := range nativeVersions() {
+	for _, version := range nativeVersions("4.3") {
 		t.Run(version, func(t *testing.T) {
 			k := newKillRun(t, version)
 			b, _ := k.open(t, func(*config) {})

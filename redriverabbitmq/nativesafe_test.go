@@ -146,7 +146,7 @@ func TestNativeDeadLetteringOnlyWhereItIsSafe(t *testing.T) {
 
 // By itself the adapter takes AMQP 1.0 where that is safe, and AMQP 0-9-1 elsewhere.
 func TestChoiceOfProtocol(t *testing.T) {
-	for _, version := range versions() {
+	for _, version := range versions("4.3") {
 		t.Run(version, func(t *testing.T) {
 			r := sharedRig(t, version, nil)
 			source := fmt.Sprintf("choice %d", time.Now().UnixNano())
@@ -178,7 +178,7 @@ func TestChoiceOfProtocol(t *testing.T) {
 // R13: AMQP 1.0 carries no header that is a table. Handlers do not see it, which Caps
 // say, and the letter, which is no copy, has it all the same.
 func TestR13TablesOverAMQP10(t *testing.T) {
-	for _, version := range nativeVersions() {
+	for _, version := range nativeVersions("4.3") {
 		t.Run(version, func(t *testing.T) {
 			r := sharedRig(t, version, over10)
 			source := fmt.Sprintf("tables %d", time.Now().UnixNano())

@@ -176,27 +176,49 @@ func (r *rig) publishRaw(t brokertest.T, queue string, m broker.Message) {
 	}
 }
 
+// full leaves a suite that takes minutes, and differs little from the others, to
+// REDRIVE_FULL=1.
+func full(t *testing.T) {
+	t.Helper()
+	if os.Getenv("REDRIVE_FULL") != "1" {
+		t.Skip("takes minutes: set REDRIVE_FULL=1")
+	}
+}
+
+// onServer leaves suites on a real server to runs without -short.
+func onServer(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("takes minutes on a real server")
+	}
+}
+
 // TestConformance runs the suite on standard queues, without a store for marks.
 func TestConformance(t *testing.T) {
+	onServer(t)
 	brokertest.Run(t, newRig(t, kind{}).harness())
 }
 
 // TestConformanceWithMarks runs the suite on standard queues, with a store.
 func TestConformanceWithMarks(t *testing.T) {
+	full(t)
 	brokertest.RunCases(t, newRig(t, kind{marks: true}).harness(), brokertest.Cases())
 }
 
 // TestConformanceOfFIFO runs the suite on FIFO queues.
 func TestConformanceOfFIFO(t *testing.T) {
+	onServer(t)
 	brokertest.RunCases(t, newRig(t, kind{fifo: true, marks: true}).harness(), brokertest.Cases())
 }
 
 // TestConformanceOfWorkers runs workers on standard queues.
 func TestConformanceOfWorkers(t *testing.T) {
+	onServer(t)
 	brokertest.RunCases(t, newRig(t, kind{marks: true}).harness(), workertest.Cases())
 }
 
 // TestConformanceOfWorkersOnFIFO runs workers on FIFO queues.
 func TestConformanceOfWorkersOnFIFO(t *testing.T) {
+	full(t)
 	brokertest.RunCases(t, newRig(t, kind{fifo: true, marks: true}).harness(), workertest.Cases())
 }

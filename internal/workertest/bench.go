@@ -173,10 +173,10 @@ func (e *bench) start(b broker.Broker, p plan, edit ...func(*redrive.Config)) *w
 	return &worker{w, stop}
 }
 
-// dies makes a worker that is stopped give up at once, as if its process had
-// died.
+// dies makes a worker that is stopped give up soon, as if its process had died. What
+// it writes before that needs the time that a broker takes to answer.
 func dies(c *redrive.Config) {
-	c.StopTimeout, c.SettleTimeout = time.Millisecond, time.Millisecond
+	c.StopTimeout, c.SettleTimeout = time.Millisecond, 500*time.Millisecond
 }
 
 // publish stores messages with these bodies.

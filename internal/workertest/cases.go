@@ -217,8 +217,8 @@ func deadLetterRefused(e *bench) {
 	client, heal := e.refusing()
 	e.start(client, func(context.Context, *redrive.Message, int) error {
 		return redrive.Business(errors.New("refused"))
-	})
-	e.until(10*time.Second, func() string {
+	}, func(c *redrive.Config) { c.SettleTimeout = 2 * time.Second })
+	e.until(10*time.Second+e.h.Tolerance, func() string {
 		if n := len(e.books.of(redrive.EventMoveFailed)); n < refusals {
 			return fmt.Sprintf("%d failed moves were told", n)
 		}
@@ -325,7 +325,7 @@ func crashLoop(e *bench) {
 	}
 	letters := e.letters(e.names.Quarantine(failure.Crash))
 	if len(letters) != 1 || string(letters[0].Message.Body) != "killer" {
-		e.Fatalf("%d letters in quarantine, want the killer alone", len(letters))
+		e.Fatalf("in quarantine: %v, want the killer alone", bodies(letters))
 	}
 	if env, err := envelope.Decode(letters[0].Message.Envelope); err != nil || env.Reason != envelope.ReasonCrashLoop || env.Category != failure.Crash {
 		e.Errorf("envelope %+v, %v", env, err)
@@ -348,4 +348,13 @@ func slowHandler(e *bench) {
 	e.drained(3*e.h.Lease + e.patience())
 	e.once("slow")
 	e.apart()
+}
+
+// bodies lists what letters hold.
+func bodies(letters []broker.Letter) []string {
+	all := make([]string, len(letters))
+	for i := range letters {
+		all[i] = string(letters[i].Message.Body)
+	}
+	return all
 }

@@ -137,7 +137,9 @@ func killedAt(e *bench, s step, end string, p plan) {
 		e.Fatalf("the worker did not come to its move: %v", e.ctx.Err())
 	}
 	_ = first.stop() // It is dead: that its move failed is no news.
-	e.start(e.h.Open(e), p)
+	// The one that takes over keeps what it has on a busy machine, too: what comes twice
+	// comes of the death.
+	e.start(e.h.Open(e), p, func(c *redrive.Config) { c.Lease = 30 * e.h.Lease })
 	e.wait(2 * e.h.Lease)
 	e.drained(e.patience())
 	e.accounted(end)

@@ -105,7 +105,7 @@ func folder(t *testing.T, config string) string {
 func command(t *testing.T, dir string, args ...string) string {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), "redrive", args...)
-	cmd.Dir = dir
+	cmd.Dir, cmd.Env = dir, withoutOurs(os.Environ()) // Else it warns of what tests are told.
 	out, err := cmd.CombinedOutput()
 	require.NoError(t, err, string(out))
 	return string(out)

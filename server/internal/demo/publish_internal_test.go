@@ -77,7 +77,7 @@ func TestWorkersThatCannotStartEndTheRun(t *testing.T) {
 	require.NoError(t, err)
 	s := &supervisor{command: []string{"go", "no-such-command"}, config: workerConfig{Dir: dir}, events: events}
 	err = s.run(t.Context())
-	require.ErrorContains(t, err, "died 5 times without working")
+	require.ErrorContains(t, err, "died 10 times without working")
 	require.ErrorContains(t, err, "no-such-command", "it says why")
 	require.NoError(t, events.close())
 }

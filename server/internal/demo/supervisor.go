@@ -39,8 +39,10 @@ const (
 	// strikePause is the least time between the start of a worker and its end by
 	// this process.
 	strikePause = 300 * time.Millisecond
-	// maxFailedStarts is how many workers in a row may die without having worked.
-	maxFailedStarts = 5
+	// maxFailedStarts is how many workers in a row may die without having worked. An
+	// order that kills its worker may kill five, when nothing else is there to be done:
+	// two before it is run alone, and three then.
+	maxFailedStarts = 10
 )
 
 // run starts workers until the context ends; then it lets the last one stop
