@@ -158,6 +158,8 @@ func (c Config) options() ([]nats.Option, error) {
 		// after its caller was told that the outcome is unknown.
 		nats.ReconnectBufSize(-1),
 		nats.PingInterval(20 * time.Second),
+		// The client prints what nobody else hears of. Whoever called is told anyway.
+		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}),
 	}
 	switch {
 	case c.Token != "":

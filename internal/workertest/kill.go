@@ -150,13 +150,17 @@ func (e *bench) accounted(end string) {
 	e.Helper()
 	runs := e.books.runsOf("m")
 	letters := e.letters(e.names.DeadLetter)
+	most := 2
+	if e.caps.DedupeWindow == 0 {
+		most++ // The one that died may have repeated its move, and nothing drops the second copy.
+	}
 	switch {
 	case end == "dead" && (len(letters) < 1 || len(letters) > 1 && e.caps.DedupeWindow > 0):
 		e.Errorf("%d letters, want one", len(letters))
 	case end != "dead" && len(letters) > 0:
 		e.Errorf("%d letters of a message that was handled", len(letters))
-	case end != "dead" && (e.books.successes("m") < 1 || e.books.successes("m") > 2):
-		e.Errorf("handled %d times: want once, or twice after the crash", e.books.successes("m"))
+	case end != "dead" && (e.books.successes("m") < 1 || e.books.successes("m") > most):
+		e.Errorf("handled %d times: want at least once, and after the crash at most %d times", e.books.successes("m"), most)
 	}
 	if !e.caps.StableIdentity {
 		return
