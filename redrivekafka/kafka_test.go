@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -103,7 +104,7 @@ func TestRebalancesUnderLoadRepeatNothing(t *testing.T) {
 	var members sync.WaitGroup
 	for i := range 5 {
 		members.Go(func() {
-			sub := openSub(t, r.open(t, func(*config) {}), broker.Spec{Source: "orders", MaxInFlight: 40})
+			sub := openSub(t, r.open(t, func(*config) {}), broker.Spec{Source: "orders", MaxInFlight: 40}) //nolint:contextcheck // it takes that of the test
 			most := n
 			if i > 0 {
 				most = 150 * i // The others leave, one after another.
@@ -172,7 +173,7 @@ func TestOrderOfAKeyIsKeptOverDeathAndRetry(t *testing.T) {
 			next[key] = 1
 		} else {
 			due[key] = time.Now().Add(5 * time.Second)
-			settle(t, d, broker.Retry{At: due[key], Envelope: []byte("{}"), PublishID: fmt.Sprint(key)})
+			settle(t, d, broker.Retry{At: due[key], Envelope: []byte("{}"), PublishID: strconv.FormatUint(uint64(key), 10)})
 		}
 	}
 	r.links[dying].Cut()

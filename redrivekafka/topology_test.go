@@ -1,7 +1,6 @@
 package redrivekafka_test
 
 import (
-	"context"
 	"errors"
 	"slices"
 	"testing"
@@ -38,6 +37,7 @@ func create(t *testing.T, admin *kadm.Client, topic string, partitions int32, co
 // Every setting with which a message could be lost is refused by a rule of its own,
 // unless the user accepts that rule.
 func TestEnsureRefusesTopicsThatLose(t *testing.T) {
+	t.Parallel()
 	for name, tt := range map[string]struct {
 		topic  string
 		config map[string]string
@@ -163,7 +163,7 @@ func TestStatsKnowWhatIsSettledBeyondTheOffset(t *testing.T) {
 	}
 	depth := func(want int64) {
 		t.Helper()
-		if st, err := b.Stats(context.Background(), "orders"); err != nil || st.Depth() != want {
+		if st, err := b.Stats(t.Context(), "orders"); err != nil || st.Depth() != want {
 			t.Errorf("depth %d, %v, want %d", st.Depth(), err, want)
 		}
 	}

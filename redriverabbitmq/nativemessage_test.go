@@ -11,8 +11,6 @@ import (
 	"github.com/redrive-dev/redrive/broker"
 )
 
-func pointer[T any](v T) *T { return &v }
-
 // A message over AMQP 1.0 is read as a consumer over AMQP 0-9-1 reads it.
 func TestDecode10(t *testing.T) {
 	made := time.Date(2026, 5, 6, 7, 8, 9, 0, time.UTC)
@@ -20,8 +18,8 @@ func TestDecode10(t *testing.T) {
 	m.Data = append(m.Data, []byte(" in two"))
 	m.Header = &amqp10.MessageHeader{Durable: true, Priority: 9, TTL: 5 * time.Second}
 	m.Properties = &amqp10.MessageProperties{
-		MessageID: "id", CorrelationID: uint64(7), ContentType: pointer("text/plain"), ReplyTo: pointer("/queues/my%20answers"),
-		GroupID: pointer("app"), CreationTime: &made, UserID: []byte("me"),
+		MessageID: "id", CorrelationID: uint64(7), ContentType: new("text/plain"), ReplyTo: new("/queues/my%20answers"),
+		GroupID: new("app"), CreationTime: &made, UserID: []byte("me"),
 	}
 	m.ApplicationProperties = map[string]any{"n": int64(1), "text": "Grüße", "redrive": "old envelope", "raw": []byte{0xff, 0xfe}}
 	m.Annotations = amqp10.Annotations{
@@ -48,8 +46,10 @@ func TestDecode10(t *testing.T) {
 			{Name: "redrive-types", Value: []byte(`{"n":"l"}`)},
 		},
 		Control: []broker.Header{
-			{Name: "expiration", Value: []byte("5000")}, {Name: "user-id", Value: []byte("me")},
-			{Name: "x-exchange", Value: []byte("shop")}, {Name: "x-routing-key", Value: []byte("orders")},
+			{Name: "expiration", Value: []byte("5000")},
+			{Name: "user-id", Value: []byte("me")},
+			{Name: "x-exchange", Value: []byte("shop")},
+			{Name: "x-routing-key", Value: []byte("orders")},
 		},
 	}
 	if diff := cmp.Diff(want, &got.message); diff != "" {

@@ -3,6 +3,7 @@ package redriverabbitmq_test
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -95,10 +96,7 @@ func TestNativeDeadLetteringOnlyWhereItIsSafe(t *testing.T) {
 	}
 	safe := amqp.Table{"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "dlq", "x-dead-letter-strategy": "at-least-once", "x-overflow": "reject-publish"}
 	but := func(name string, v any) amqp.Table {
-		out := amqp.Table{}
-		for n, value := range safe {
-			out[n] = value
-		}
+		out := maps.Clone(safe)
 		out[name] = v
 		if v == nil {
 			delete(out, name)

@@ -119,9 +119,8 @@ func unsetLimit(t *testing.T, r *rig, version string) {
 		"3.10": nil, "4.0": {"rabbitmq-source-delivery-limit", "rabbitmq-dlq-delivery-limit"}, "4.3": {"rabbitmq-dlq-delivery-limit"},
 	}[version]
 	err := e.b.Topology().Ensure(t.Context(), broker.Spec{Source: e.source})
-	var refused *broker.RefusedError
 	var got []string
-	if errors.As(err, &refused) {
+	if refused, ok := errors.AsType[*broker.RefusedError](err); ok {
 		for _, p := range refused.Problems {
 			got = append(got, p.Rule)
 		}
