@@ -17,8 +17,8 @@ import (
 type site struct {
 	name string
 	// serverKills are those of a check of a change and of a full run. ElasticMQ has none:
-	// after two it kept eight messages for minutes and gave them to nobody, which says
-	// nothing about SQS.
+	// after two it kept eight messages, for as long as the run looked, and gave them to
+	// nobody, which says nothing about SQS.
 	serverKills, fullServerKills int
 	// trials and mutants are those of a check of a change. A full run has all.
 	trials, mutants []string
