@@ -110,7 +110,7 @@ func topicOf(cluster *kfake.Cluster, rt kmsg.ProduceRequestTopic) string {
 	return ""
 }
 
-const lease = 1200 * time.Millisecond
+const lease = 2 * time.Second
 
 func (r *rig) harness() brokertest.Harness {
 	h := brokertest.Harness{
