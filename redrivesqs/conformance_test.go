@@ -89,7 +89,7 @@ func (r *rig) harness() brokertest.Harness {
 		Refuse:     r.refuse,
 		PublishRaw: r.publishRaw,
 		Lease:      2 * time.Second,
-		Tolerance:  20 * time.Second, // Of a loaded machine.
+		Tolerance:  60 * time.Second, // Of a loaded machine.
 		Timeout:    5 * time.Minute,
 		Hostile:    []broker.Header{{Name: "AWSTraceHeader", Value: []byte("Root=1-5759e988-bd862e3fe1be46a994272793")}},
 	}
